@@ -158,12 +158,11 @@ def wait_for(backend: Any) -> None:
 
 
 def _layers(widths: tuple[int, ...], level: int) -> list[tuple[int, float]]:
-    """Return the layers of VGG-16 from one level to the next.
+    """Return the layers of VGG-16 that lead from the previous level to `level`.
 
     Each layer is a tuple (multiplications at a position, positions for each pixel of the picture).
     The layers between two levels are counted as if they had as many channels as the lower level. In
-    the compact model they have other widths, so its share of the limit for `features` is shown 5 %
-    too high.
+    the compact model they have other widths, so the figure of the stage `features` is 5 % too high.
     """
     before, width = (3, *widths)[level - 1 : level + 1]
     inner = 0 if level == 1 else 1 if level <= 3 else 2
@@ -177,7 +176,7 @@ def _products(widths: tuple[int, ...], size: tuple[int, int], levels: tuple[int,
 
 
 def _step(widths: tuple[int, ...], level: int, finer: tuple[int, int]) -> float:
-    """Return the operations of a gradient step, which runs forward, back, and forward again."""
+    """Return the operations of a gradient step: two passes forward, and one back between them."""
     picture = finer[0] << level - 2, finer[1] << level - 2
     through = 2 * _products(widths, picture, (level,) if level >= 4 else (level - 1, level))
     return through + _products(widths, picture, (level - 1,))
@@ -257,7 +256,7 @@ def show(title: str, found: dict[str, Any], limit: dict[str, float], before: dic
 
 
 def whole_commands(commands: dict[str, list[str]], runs: int) -> None:
-    """Run whole commands in turn, and show how many times as long as the last one each takes."""
+    """Run whole commands in turn, and show their times, also relative to the last command's."""
     seconds: dict[str, list[float]] = defaultdict(list)
     for run in range(runs + 1):
         for name, command in commands.items():
@@ -318,7 +317,9 @@ def pair(folder: Path, size: int) -> list[str]:
     help="Also show the shares of the limit from an earlier --json file.",
 )
 @click.option(
-    "--peer", help="Command of another program to time in turn with ours; {a}, {b}, {out} stand for the files."
+    "--peer",
+    help="Command of another program, which is timed in turn with ours. {a}, {b} and {out} in it are replaced by the "
+    "paths of A, of B' and of the result.",
 )
 @click.option(
     "--clients",
@@ -339,7 +340,8 @@ def main(sizes: list[int], models: list[str], threads: list[int], preset: Any, d
             done = limits(task) if isinstance(task, str) else run_once(*task)
         click.echo(json.dumps(done))
         return
-    limit = in_own_process(json.dumps(device))  # in this process, its memory would count as that of each child
+    # If this process measured the limits, its largest memory would also be counted for each child.
+    limit = in_own_process(json.dumps(device))
     click.echo(
         f"a large product: {limit['operations'] / 1e9:.0f} G operations/s; a copy: {limit['bytes'] / 1e9:.1f} GB/s"
     )

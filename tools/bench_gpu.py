@@ -50,7 +50,7 @@ For the model `vgg16`, which has the full width, the aim with the defaults is 40
 CALLERS = 2
 """Number of threads that call one engine at the same time."""
 SECONDS = 4.0
-"""Time for which first one thread and then `CALLERS` threads call the engine, in seconds."""
+"""Time for which one thread, and then `CALLERS` threads, call the engine, in seconds."""
 GAIN = 1.7
 """Aim for the number of transfers with two callers, divided by the number with one caller."""
 

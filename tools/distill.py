@@ -36,7 +36,8 @@ not name it.
 The crops of a step depend only on (seed, step), so that a killed run resumes with the same crops.
 On a CPU it also ends with the same weights (on the same machine with the same number of threads).
 On a GPU the weights differ slightly, since the order in which gradients are summed varies.
-`--steps` may be changed at `--resume`, since the learning rate depends on step / steps.
+`--steps` may be changed at `--resume`. The learning rate depends on step / steps, and continues
+with the new number of steps.
 """
 
 import argparse
@@ -90,8 +91,9 @@ LAYER_WIDTHS = {
 }  # fmt: skip
 """Layer of the student -> its number of channels.
 
-The deep maps are small, and their features are hardest to learn. The layers between two levels need
-fewer channels than the higher level, but at least as many as the lower one.
+Deep layers have many channels, because their features are hardest to learn, and their maps are
+small. The layers between two levels need fewer channels than the higher level, but at least as many
+as the lower level.
 """
 LAYERS = list(LAYER_WIDTHS)
 WIDTHS = {level: LAYER_WIDTHS[f"conv{level}_1"] for level in LEVELS}
@@ -122,7 +124,8 @@ TRAINING = ("seed", "crops", "groups", "init", "train_from", "rate")
 class Distiller(nn.Module):
     """The student, with the maps from its features to the target that only training needs.
 
-    The layers before `train_from` are not trained, nor are the levels that end in one of them.
+    The layers before `train_from` are not trained. A level that ends in one of these layers has no
+    part in the loss.
     """
 
     def __init__(self, student: Vgg, target_widths: dict[int, int], groups: int, train_from: str = LAYERS[0]) -> None:
@@ -155,9 +158,8 @@ class Distiller(nn.Module):
                 "ranking": ranking_error(*by_group),
                 "norm": norm_error(ours.flatten(0, 1), theirs.flatten(0, 1)),
             }
-            roots = {
-                kind: error.clamp_min(1e-12).sqrt() for kind, error in errors.items()
-            }  # the clamp keeps gradients finite where an error is 0
+            # The clamp keeps the gradient finite where an error is 0.
+            roots = {kind: error.clamp_min(1e-12).sqrt() for kind, error in errors.items()}
             loss = loss + LEVEL_WEIGHT[level] * sum(TERMS[kind] * root for kind, root in roots.items())
         return loss
 
@@ -177,7 +179,7 @@ def make_optimisers(model: Distiller) -> dict[str, torch.optim.Optimizer]:
 
 
 def rate_at(step: int, steps: int) -> float:
-    """Return the learning rate, 0 to 1 of its peak: it rises linearly, then falls as a cosine."""
+    """Return the learning rate as a share (0 to 1) of its peak: a linear rise, then a cosine."""
     return min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 

@@ -17,10 +17,10 @@ LEVELS = (1, 2, 3, 4, 5)
 SIDES = {160: (4, 96), 224: (2, 192)}
 """Side of a crop in pixels -> number of crops in a group, and number of positions in a crop.
 
-The loss compares the positions of one group with each other. For each side, a group has 384
-positions and about the same number of pixels. Sides are multiples of 16, so that the pooling of all
-networks gives the same shapes. The larger crop contains the whole receptive field of relu5_1, which
-is 212 pixels wide.
+The loss compares the positions of one group with each other. With either side, a group has 384
+positions and about 100 000 pixels. Sides are multiples of 16, so that the pooling of all networks
+gives the same shapes. The larger crop contains the whole receptive field of relu5_1, which is 212
+pixels wide.
 """
 HELD_BACK_SIDE = 224
 """Side of the crops for evaluation, in pixels."""

@@ -105,23 +105,25 @@ def load(path: Path, preprocessing: str | None = None) -> Vgg:
 
 
 def untrained(widths: Mapping[str, int]) -> Vgg:
-    """Return a student with random kernels and the input of the compact model."""
+    """Return a student with random kernels and the preprocessing of the compact model."""
     compact = PREPROCESSING["compact"]
     return Vgg(widths, compact["mean"], compact["std"])
 
 
 @torch.no_grad()
 def begin_from(student: Vgg, start: Vgg) -> None:
-    """Make an untrained `student` compute what `start` computes; its layers may be wider.
+    """Make an untrained `student`, whose layers may be wider, compute what `start` computes.
 
     Each layer is scaled to the standard deviation of an untrained layer, so that a learning rate
-    has the same effect. This multiplies the features of a level by a factor, and changes nothing
-    else. New channels keep their random incoming weights, and the weights from new channels to old
-    ones are zero. The program exits if `start` has
-    other layers, a wider layer, or another input.
+    has the same effect on both networks. This multiplies the features of a level by a factor, and
+    changes nothing else. New channels keep their random incoming weights, and the weights from new
+    channels to old channels are zero. The program exits if `start` has other layers, a wider layer,
+    or another preprocessing.
     """
     if not torch.equal(start.mean, student.mean) or not torch.equal(start.std, student.std):
-        sys.exit("distill: the weights of --init need another input than (RGB - .45) / .25; choose other weights")
+        sys.exit(
+            "distill: the weights of --init need another preprocessing than (RGB - .45) / .25; choose other weights"
+        )
     if start.widths.keys() != student.widths.keys():
         sys.exit(f"distill: the weights of --init have the layers {', '.join(start.widths)}; the student has "
                  f"{', '.join(student.widths)}; choose other weights")  # fmt: skip

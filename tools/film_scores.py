@@ -3,11 +3,11 @@
 Run `python tools/film_scores.py FRAMES PAINTED KEY`.
 
 FRAMES and PAINTED are folders (or patterns) with equally many pictures of one size, and KEY is the
-painting that was carried. The tool prints two scores:
+key from which the frames were painted. The tool prints two scores:
 
 \b
     detail   The standard deviation of the Laplacian of the grey picture, divided by that of the
-             key. At 1 the film keeps every brush stroke.
+             key. At 1 the painted frame is as sharp as the key.
     flicker  The mean change of colour (CIE76) of the painted film along the motion of the film,
              divided by that of the film itself. At 1 the painted film is as steady as the film.
 """  # noqa: D301  # click reads the backslash

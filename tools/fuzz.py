@@ -35,12 +35,12 @@ MEMORY = 4 << 30
 
 
 def attack(kind: str, seed: int, seconds: float) -> None:
-    """Run cases from `seed` on in this process, and print seeds and outcomes, which `run` reads."""
+    """Run cases in this process, the first with `seed`, and print the lines that `run` reads."""
     if kind not in ("kills", "disks") and sys.platform == "linux":
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore SIGINT
     end = time.monotonic() + seconds
     while True:
         print(f"seed {seed}", flush=True)
@@ -106,13 +106,13 @@ class Watch:
 
 @click.command()
 @click.argument("kinds", nargs=-1, type=click.Choice(list(KINDS)))
-@click.option("--seconds", default=60.0, show_default=True, help="Time for each kind, in seconds.")
+@click.option("--seconds", default=60.0, show_default=True, help="Time for each kind of case, in seconds.")
 @click.option(
     "--seed", default=0, show_default=True, help="Seed of the first case; each further case has the next seed."
 )
 @click.option("--worker", type=click.Choice(list(KINDS)), hidden=True)
 def main(kinds: tuple[str, ...], seconds: float, seed: int, worker: str | None) -> None:
-    """Attack the program with the named kinds of files and signals, or with all."""
+    """Attack the program with cases of the named kinds, or of all kinds."""
     if worker:
         attack(worker, seed, seconds)
         return

@@ -1,4 +1,4 @@
-"""Cases of tools/fuzz.py, each of which reads hostile files once or kills the program once."""
+"""Cases of tools/fuzz.py, each of which reads hostile files, kills the program or fills a disk."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hostile import fields, models, pictures, settings
 from analogy.errors import AnalogyError, ImageError, printable
 
 MOST = 1_000_000
-"""Largest number of pixels that the cases accept."""
+"""Maximum number of pixels of a picture; the cases refuse a larger picture."""
 FAST = ["--inversion", "vote", "--search-iterations", "1", "--device", "cpu", "--threads", "1"]
 
 Case = Callable[[np.random.Generator, Path], str]
@@ -177,7 +177,7 @@ def kill(rng: np.random.Generator, folder: Path) -> str:
     how = [signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM][rng.integers(4)]
     process = subprocess.Popen([*words, "--seed", "1", "--flow"], **quiet)
     after, began = int(rng.integers(-8, 12)), time.monotonic()
-    wait = rng.uniform(0.2, 1)  # earlier, Python itself starts, and handles signals in its own way
+    wait = rng.uniform(0.2, 1)  # while Python starts, it handles signals in its own way
     while process.poll() is None:
         staged = len(list(out.glob(".analogy-*/*")))
         if staged > after >= 0 or (after < 0 and time.monotonic() - began > wait):

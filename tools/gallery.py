@@ -56,10 +56,8 @@ def show(
             small = ImageOps.expand(_picture(inset, height // 4), 3, "white")
             image.paste(small, (image.width - small.width, image.height - small.height))
     width = sum(image.width for _, image in row) + GAP * (len(row) - 1)
-    top, below = (
-        height + GAP if above else 0,
-        width // 40,
-    )  # so words look equally large in the README
+    # The README shows all pictures equally wide, so the words look equally large in each of them.
+    top, below = height + GAP if above else 0, width // 40
     sheet = Image.new("RGB", (width, top + height + below), "white")
     draw, x = ImageDraw.Draw(sheet), 0
     for n, (words, image) in enumerate(row):
@@ -127,7 +125,8 @@ def uniformity() -> None:
     coffee, amounts = SOURCES / "coffee.jpg", (0, 0.3, 1)
     found = [engine.transfer(coffee, STARRY_NIGHT, uniformity=each, direction="ab").a_prime for each in amounts]
     show("uniformity", [(f"--uniformity {n:g}", each) for n, each in zip(amounts, found, strict=True)], 290)
-    row = Image.new("RGB", (3 * 240 + 2 * GAP, 160), "white")  # the page shows this picture beside its control
+    # The page of the service shows this picture beside the control of uniformity.
+    row = Image.new("RGB", (3 * 240 + 2 * GAP, 160), "white")
     for n, each in enumerate(found):
         row.paste(ImageOps.fit(Image.fromarray(each), (240, 160), Image.Resampling.LANCZOS), (n * (240 + GAP), 0))
     row.save(ROOT / "analogy/apps/serve/static/uniformity.webp", quality=80)
@@ -177,7 +176,7 @@ def page() -> None:
         view = browser.new_page(viewport={"width": 1200, "height": 1120})
         view.goto(address)
         view.get_by_text("Use the example pair").click()
-        view.get_by_role("tab", name="Regions6").wait_for()  # it shows that the labels are loaded
+        view.get_by_role("tab", name="Regions6").wait_for()  # the tab has this name once the labels are loaded
         view.locator("#start").click()
         view.locator("#results").wait_for()
         view.get_by_role("tab", name="Matches").click()

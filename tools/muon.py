@@ -1,7 +1,7 @@
 """The optimiser Muon (Jordan 2024) in float32.
 
 `torch.optim.Muon` computes in bfloat16, which most CPUs only emulate. The iteration
-X <- (a + b X X^T + c (X X^T)^2) X is a polynomial of the small Gram matrix times the first X.
+X <- (a + b X X^T + c (X X^T)^2) X gives a polynomial of the small Gram matrix times the initial X.
 So this module iterates only Gram matrices. This is half the work for kernels of 256 x 2304, and on
 a CPU without bfloat16 units it takes a hundredth of the time of PyTorch's version.
 """

@@ -158,8 +158,8 @@ class Copy:
             Time after which the run is ended and counts as hung.
         """
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *arguments]
-        # With byte code on disk, Python would use that of one mutant for another mutant that has
-        # the same length and was written in the same second. Pytest's plug-ins are left out, since
+        # No byte code is written to disk, since Python would use it for another mutant that has the
+        # same length and was written in the same second. Pytest's plug-ins are left out, since
         # loading them takes longer than most runs.
         settings = {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         environment = os.environ | settings | {"PYTHONPATH": str(self.folder)}

@@ -20,7 +20,7 @@ from typing import TypeAlias
 Edit: TypeAlias = tuple[int, int, str]
 """A change of the source: where the replaced characters begin and end, and the new characters."""
 Rule: TypeAlias = tuple[str, str | Callable[[re.Match[str]], str]]
-"""A regular expression that is searched in the code, and the replacement of what it finds."""
+"""A regular expression that is searched for in the code, and the replacement of what it finds."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class _Cuda:
 
 
 def _one_line(code: str) -> str:
-    """Return code in one line, as it would be written if it fitted there."""
+    """Return code in one line, as the formatter would write it if the line could be that long."""
     return re.sub(r"(?<=[(\[]) | (?=[)\]])", "", " ".join(code.split()))
 
 

@@ -1,7 +1,7 @@
 """Make the pictures of the presets on the page of `analogy serve`, each from a suitable pair.
 
-The pictures are the example pair and those of tools/gallery/sources, whose README names their
-authors.
+The pairs consist of the two example pictures of the package and of the pictures in
+tools/gallery/sources. tools/gallery/README.md names their authors.
 
 python tools/preset_pictures.py            # makes all pictures
 python tools/preset_pictures.py face       # makes the named ones

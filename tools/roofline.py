@@ -28,7 +28,8 @@ bytes that each node of the graphs reads and writes, as if there were no cache. 
 launch; a ReLU and its convolution are one node. For the search, the simulator counts the rows of
 patches that the kernels compare in pictures of 56 x 56 pixels, and the program multiplies them by
 the ratio of the areas. (The kernels skip candidates whose distance is known or that cannot be
-better. In a larger picture the field is more coherent, so that they skip more.) Each product reads
+better. In a larger picture the field is more coherent, so that they skip more than the program
+assumes.) Each product reads
 4 bytes from the first-level cache and takes two integer operations. A sixth of these bytes, the
 patches of B, comes from the second-level cache, since each position is read three times instead of
 nine (`kernels.cu`). For the rest, the simulator counts the bytes that the other kernels and CuPy's
@@ -37,9 +38,10 @@ size, and the positions of the lines that `relax` and `factor` solve one after t
 
 What is taken from the measurement: Convolutions reach a tenth of the speed in the data sheet, and
 the search a twelfth, since the positions of a warp wait for each other. Solving a position of a
-line takes 0.15 us. The host takes 40 us to launch a kernel or an operation of CuPy from Python
-(twice as long for CuPy's reductions), and 20 us for a node of ONNX Runtime. The host runs ahead of
-the device, so that the slower of the two decides the time of a transfer.
+line takes 0.15 us. The host takes 40 us to launch a kernel or an operation of CuPy from Python, and
+20 us for a node of ONNX Runtime. (CuPy's reductions take twice as long as its other operations; the
+program neglects this.) The host runs ahead of the device, so that the slower of the two decides the
+time of a transfer.
 
 What is assumed: The other kernels reach half the speed of the memory, and the smallest launch takes
 3 us. Compiling, loading and planning are not counted, since they happen only once.
@@ -122,7 +124,7 @@ class Launch(NamedTuple):
     compared: float = 0
     """Bytes of patches that are compared."""
     steps: float = 0
-    """Positions of a line that are solved one after the other."""
+    """Number of positions of a line that are solved one after the other."""
 
     def seconds(self, gpu: Gpu) -> float:
         convolved, copied = self.operations / gpu.operations / CONVOLVED, self.memory / gpu.memory / COPIED
@@ -192,8 +194,8 @@ def count_photo() -> list[Launch]:
             return
         h, w = args[0].shape[1:]
         if self.name == "relax":
-            # In a turn, a line is passed forwards and backwards. The first two turns run along
-            # rows and the other turns along columns, or the reverse.
+            # In a turn, the kernel solves each line forwards and then backwards. The lines are rows
+            # in the first two turns and columns in the others, or the reverse.
             after, first, turns = map(int, args[-3:])
             steps = sum(2 * (h if (turn < 2) == bool(after) else w) for turn in range(first, first + turns))
         elif self.name == "factor":

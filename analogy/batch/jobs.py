@@ -95,7 +95,7 @@ class Job:
 
 
 class Jobs:
-    """Jobs of a batch, over which one can iterate several times.
+    """Iterable over the jobs of a batch, which reads the rows again for each iteration.
 
     Parameters
     ----------
@@ -278,7 +278,7 @@ def of_pictures(paths: Sequence[str]) -> Callable[[], Rows]:
 def of_table(path: str) -> Callable[[], Rows]:
     """Return a function that reads the rows of a table, in the format of its suffix.
 
-    The rows raise `SettingsError` if the table does not exist, is damaged, or lacks a column.
+    Reading a row raises `SettingsError` if the table is missing or damaged, or has no column a.
     """
     suffix = PurePosixPath(path).suffix.lower()
     read = {".csv": _csv_rows, ".tsv": _csv_rows, ".parquet": parquet_rows}.get(suffix, _json_rows)

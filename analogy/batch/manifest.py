@@ -69,7 +69,7 @@ class Manifest:
             self._index.execute("BEGIN")
             self._end = self._read()
             self._index.execute("COMMIT")
-            os.ftruncate(self._file, self._end)  # without an incomplete line that a killed run has left
+            os.ftruncate(self._file, self._end)  # removes an incomplete line that a killed run has left
             self._reader.close()  # its buffer still has the removed line
             self._reader = path.open("rb")
         except BaseException:
@@ -89,9 +89,9 @@ class Manifest:
                 self.path.unlink()
 
     def known(self, job: str) -> dict[str, Any] | None:
-        """Return the last line that says that a job is done or has failed, or None.
+        """Return the last line that says that a job is done or has failed.
 
-        If the line has wrong values, None is returned, too.
+        Returns None if there is no such line, or if it has wrong values.
         """
         found = self._index.execute("SELECT place FROM jobs WHERE name = ?", (job,)).fetchone()
         if found is None:
@@ -147,7 +147,7 @@ class Manifest:
         return end
 
     def _remember(self, line: dict[str, Any], place: int) -> None:
-        """Add the line at this offset to the index."""
+        """Add a line of the file, which begins at the offset `place`, to the index."""
         job, state, files = line.get("job"), line.get("state"), line.get("files")
         if not _is_name(job):
             return

@@ -79,5 +79,5 @@ def _as_bytes(character: str) -> str:
 
 
 def _is_visible(text: str) -> bool:
-    """Return whether a terminal shows each character of a string, where spaces count as shown."""
+    """Return whether a terminal shows all characters of a string; spaces count as shown."""
     return all(character.isprintable() or unicodedata.category(character) == "Zs" for character in text)

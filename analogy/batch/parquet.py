@@ -1,6 +1,6 @@
 """Reader of the rows of a Parquet table.
 
-It refuses long cells and large columns, since a small file can hold gigabytes of text.
+It refuses long cells and large columns, since a small compressed file can hold gigabytes of text.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import SettingsError, reason, shown
 
 LONGEST_CELL = 1 << 15
-"""Maximum length of the text in a cell, in bytes. No system allows paths that are as long."""
+"""Maximum length of the text in a cell, in bytes. No operating system allows longer paths."""
 _LARGEST_COLUMN = 1 << 28
 """Largest unpacked column of a row group, in bytes. A million paths of 200 characters fit."""
 _ROWS = 1024

@@ -49,7 +49,7 @@ class Pool:
     died : type
         The exception of a future whose worker has died.
     deaths : int
-        The number of such exceptions after which a job fails.
+        The number of times that `died` is raised for a job before the job fails.
     local : bool
         True if the workers share the memory of this machine.
     close : Callable

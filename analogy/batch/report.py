@@ -19,7 +19,7 @@ from .jobs import Job
 MOST_SHOWN = 400
 """Maximum number of jobs on the page. It shows every n-th job of a larger batch."""
 MOST_FAILURES = 1000
-"""Maximum number of failures on the page, which shows the first failures of a larger number."""
+"""Maximum number of failures on the page, which leaves out further failures."""
 _CELL = 125
 """Minimum width of a picture on the page, in CSS pixels."""
 _REFRESH = 30.0
@@ -205,7 +205,7 @@ class Report:
         )
 
     def _cells(self, job: Job, line: dict[str, Any], one_style: bool) -> list[str]:
-        """Return the HTML of A, of the results, and of each B' unless all jobs share it."""
+        """Return the HTML of A, of the results and, unless all jobs share one style, of each B'."""
         cells = [_linked(_image(line, "a"), job.inputs["a"])]
         cells += [_linked(_image(line, made), self._of_output(name)) for made, name in job.outputs.items()]
         if not one_style:

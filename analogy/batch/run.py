@@ -129,7 +129,8 @@ def run_batch(
             described = _described(pool, engine, progress)
             if described["kind"] == "cuda" and pool.local and workers is None:
                 started = pool.slots()
-                pool.slots = lambda: min(_GPU_WORKERS, started)  # a process starts with its first task
+                # A process starts with its first task, so the further processes never start.
+                pool.slots = lambda: min(_GPU_WORKERS, started)
             for level, note in described["notes"]:
                 _log.log(level, note)
             if pool.dashboard:

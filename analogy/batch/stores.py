@@ -34,7 +34,7 @@ In other stores a file is written under a temporary name, and then renamed.
 """
 _MARKS = ("ETag", "etag", "md5Hash", "content_md5", "Content-MD5", "generation", "LastModified", "last_modified",
           "Last-Modified", "mtime", "updated")  # fmt: skip
-"""Keys in what a store reports about a file, whose values change when the file changes."""
+"""Keys under which stores report values that change when a file changes."""
 
 
 def scheme(path: str) -> str:
@@ -73,7 +73,7 @@ def parent(path: str) -> str:
 
 
 def stem(path: str) -> str:
-    """Return the name of a file without folder and suffix, and of an address without its query."""
+    """Return the name of a file without its folder, its suffix and the query of its address."""
     name = unquote(posixpath.basename(path.partition("?")[0])) if scheme(path) else os.path.basename(path)  # noqa: PTH119
     return posixpath.splitext(name)[0]  # a `Path` takes ten times as long, and there can be a million rows
 
@@ -101,7 +101,7 @@ def open_file(path: str) -> IO[bytes]:
 
 
 def stamp(path: str) -> str:
-    """Return a string that changes when the file changes, or "" if the store reports none.
+    """Return a string that changes when the file changes, or "" if its store cannot tell.
 
     The content of the file is not read. Raises `OSError` if there is no such file.
     """
@@ -148,7 +148,9 @@ def write(path: str, content: bytes) -> None:
                     store.rm_file(temporary)
                 raise
     except OSError as error:
-        raise OutputError(f"{path} cannot be written ({reason(error)})") from error
+        raise OutputError(
+            f"{path} cannot be written ({reason(error)}); check the address, and your permission to write there"
+        ) from error
 
 
 def names(root: str) -> Iterator[str]:
@@ -215,7 +217,7 @@ def _store(path: str) -> tuple[Any, str]:
 def _open(path: str) -> IO[bytes]:
     """Open a file at an address for reading, and return it."""
     store, inner = _store(path)
-    return io.BufferedReader(store.open(inner, "rb"))  # a store's own `readline` takes no limit
+    return io.BufferedReader(store.open(inner, "rb"))  # the files of some stores have a `readline` without a limit
 
 
 def _info(path: str) -> dict[str, Any]:

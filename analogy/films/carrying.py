@@ -16,16 +16,16 @@ frame in four steps:
 3. It moves the flow of flat pixels towards that of the textured pixels around them, since optical
    flow finds only noise in a flat region.
 4. It decides which places are sure. A place is sure if the direct flow passes the forward-backward
-   check: the flow from the key frame back to the new frame leads to the same pixel again. Most of
-   the other pixels show things that the key frame does not show. For the other pixels, PatchMatch
-   searches the key frame for similar colours, except for flat pixels whose place has nearly the
-   same colour.
+   check: the flow from the key frame back to the new frame leads to the same pixel again. Most
+   pixels that fail the check show things that the key frame does not show. For these pixels,
+   PatchMatch searches the key frame for similar colours, except for flat pixels whose place has
+   nearly the same colour.
 
 `Carrier.paint` then gives each pixel the colour that the key has at the pixel's place.
 
-This departs from Liao et al. 2017, which matches two pictures: here A is a frame, B the key frame,
-and B' the key (Hertzmann et al. 2001, "Image Analogies", with B given). Motion gives
-the matches of A in B, and PatchMatch searches only for matches that motion does not give.
+This departs from Liao et al. 2017, where only A and B' are given. Here B is given, too, as in
+Hertzmann et al. 2001 ("Image Analogies"): A is a frame, B the key frame, and B' the key. Motion
+gives the matches of A in B, and PatchMatch searches only for matches that motion does not give.
 """
 
 from __future__ import annotations
@@ -57,24 +57,24 @@ AGREEMENT = 1.5
 """Tolerance of the forward-backward check (see `motion.agree`), in pixels."""
 
 _PULL = 0.3
-"""Share (0 to 1) of the gap between the carried flow and the direct flow that each frame closes."""
+"""Share (0 to 1) of the way from the carried to the direct flow that the flow moves per frame."""
 _NEAR = 2 * AGREEMENT
-"""Smallest gap between carried and direct flow that is closed at once, in pixels.
+"""Smallest distance between carried and direct flow at which a pixel gets the latter, in pixels.
 
-A smaller gap is closed gradually.
+If the distance is smaller, the flow moves by the share `_PULL`.
 """
 _STIFFNESS = 0.15
-"""Share of the gap to the flow of nearby texture by which each frame moves a flat pixel's flow.
+"""Share (0 to 1) by which a flat pixel's flow approaches the flow around it per frame.
 
-Without this, the paint in flat regions would move at random, because nothing in the film shows how
-a flat region moves.
+The share is this large if the pixel has no texture at all. Without this, the paint in flat regions
+would move at random, because nothing in the film shows how a flat region moves.
 """
 _BASE_TRUST = 0.1
 """Weight of a flat pixel that passes the forward-backward check; a textured pixel has weight 1."""
 _FLAT = 0.5
 """Texture (see `motion.texture`, 0 to 1) below which a pixel is flat."""
 _UNLIKE = 0.1
-"""Colour difference (0 to 1) to its place above which even a flat pixel gets a new search."""
+"""Colour difference (0 to 1) between a flat pixel and its place above which it gets a new place."""
 
 _PATCH = 7
 """Side of the patches that the search compares, in pixels."""
@@ -96,10 +96,10 @@ The unit is the squared difference between black and white in one channel. The c
 square of the distance.
 """
 _COST_SCALE = 16
-"""Divisor of a sum of two terms (colour and distance) in the query, so that it fits into int16.
+"""Divisor of a sum of two terms (colour and distance) in the query, so that the sum fits int16.
 
-The key's channel 3 is the same number, so the product of the two vectors contains the undivided
-sum.
+Channel 3 of the key's vectors is the same number, so the product of a vector of the query and a
+vector of the key contains the undivided sum.
 """
 _MAX_COST = 12
 """Largest weight of the squared distance; with it every channel of the vectors fits into int16."""
@@ -126,7 +126,7 @@ class Carrier:
     sure : (H, W) bool
         True where the place is sure: the direct flow passes the forward-backward check, or the
         pixel is flat and its place in the key frame has nearly the same colour. Elsewhere the
-        search found the place, or it was carried over from the previous frame.
+        search found the place, or the place was carried over from the previous frame.
     """
 
     def __init__(self, backend: Backend, key_frame: np.ndarray, seed: int = 0):
@@ -170,7 +170,7 @@ class Carrier:
         gap = direct - carried
         is_near = sure & (squared_length(gap) < _NEAR**2)
         flow = carried + np.float32(_PULL) * spread(gap, _trust(textured, is_near))
-        # Step 3: move the flow of flat pixels towards that of the texture around them.
+        # Step 3: move the flow of flat pixels towards that of the textured pixels around them.
         smooth = spread(flow, textured * inside(carried))
         flow += opencv().merge([np.float32(_STIFFNESS) * (1 - textured) ** 2] * 2) * (smooth - flow)
         is_flat = textured < _FLAT
@@ -178,9 +178,9 @@ class Carrier:
         flow[far] = direct[far]
         self.flow, self.frame = flow, frame
         # Step 4: search for the places that are not sure. A place that is not sure is still known
-        # if the step from the previous frame passes the check, or the pixel is flat. The search
-        # prefers matches near known places. A flat pixel whose place has nearly the same colour is
-        # not searched, because the check says nothing about it and any flat region would match it.
+        # if the flow from the previous frame passes the check, or the pixel is flat. The search
+        # prefers matches near known places. There is no search for a flat pixel whose place has
+        # nearly the same colour, because any flat region would match it.
         known = sure | ((agree(step, step_back, AGREEMENT) | is_flat) & inside(carried))
         is_similar = is_flat & (self._difference() < _UNLIKE)
         self.sure = sure | (known & is_similar & inside(self.flow))
@@ -254,7 +254,7 @@ class Carrier:
             )
             field, coarser = self.backend.asarray(np.where(fixed, start, self.backend.to_host(found))), small
         found = self.backend.to_host(nnf.enlarge(self.backend, field, coarser, size, size)).astype(np.float32)
-        # A place changes only if its match is farther away than one pixel of the finest scale.
+        # A place changes only if its match is more than one pixel of the finest scale away from it.
         moved = ~excluded & (squared_length(found - places) > scale**2)
         flow[moved] = (found[moved] - here[moved])[:, ::-1]
         self.flow = flow

@@ -85,7 +85,7 @@ class Clip:
         make_key : callable
             Makes the key of a shot that has none (see `keys.MakeKey`).
         made_with : str
-            String that is different for other settings or another model of `make_key`.
+            String that changes if the settings or the model of `make_key` change.
         seed : int
             Seed of the random search.
         progress : callable, optional

@@ -61,7 +61,7 @@ class Copies:
         while self._next is not None and (self._next.dts is None or self._next.dts * self._next.time_base <= time):
             packet, self._next = self._next, self._read()
             index = packet.stream.index
-            if packet.dts is None or index not in self._streams:  # PyAV marks the end of a stream by such a packet
+            if packet.dts is None or index not in self._streams:  # a packet without a time ends a stream
                 continue
             what, at = describe(packet.stream), float(packet.dts * packet.time_base)
             packet.stream = self._streams[index]
@@ -110,7 +110,7 @@ def copies(
     if path is None or not indices:
         yield Copies(None, (), container, label)
         return
-    with open_video(path, most_pixels=1) as source:  # its pictures are not decoded
+    with open_video(path, most_pixels=1) as source:  # 1, since its pictures are not decoded
         yield Copies(source, indices, container, label, is_trial)
 
 
@@ -148,7 +148,7 @@ def _is_kept_otherwise(stream: Any) -> bool:
 
 
 def _refusal(path: Path, index: int, kind: str, form: str, label: str) -> str | None:
-    """Return why a container does not accept a stream of a `kind`, or None if it does."""
+    """Return why a container does not accept a stream, or None if it accepts the stream."""
     av, file = pyav(), io.BytesIO()
     try:
         with (

@@ -1,4 +1,4 @@
-"""Choice of the encodings to try for a video: the film's own, then the container's default."""
+"""Choice of the encodings to try for a video: first the film's, then the container's default."""
 
 from __future__ import annotations
 
@@ -183,8 +183,8 @@ def _measure(form: Any) -> tuple[int, ...]:
 def _time_bases(like: VideoFrames | None, rate: Fraction) -> list[Fraction]:
     """Return the units of time to try, in seconds.
 
-    They are the unit of the video `like` and, if its frames follow at equal intervals, the duration
-    of a frame. Without such a video, the duration of a frame is the only one.
+    They are the unit of the video `like` and, if its frames are at equal intervals, the duration of
+    a frame. If `like` is None, the duration of a frame is the only unit.
     """
     if like is None:
         return [1 / rate]

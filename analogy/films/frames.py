@@ -147,7 +147,7 @@ class _FileFrames:
             if (first := by_name.setdefault(folded(name), file)) is not file:
                 raise ImageError(
                     f"two frames have the same name, {first} and {file}; "
-                    "name the film by a pattern that matches one of them"
+                    "name the film by a pattern that matches only one of them"
                 )
 
     def takes(self, path: Path) -> bool:

@@ -18,9 +18,9 @@ _DOUBT = 20.0
 _CHOICE = 8.0
 """Factor of the log odds for strokes, so that nearly every stroke comes from a single key."""
 _PATCH = 32
-"""Side of the squares whose strokes change at different times, in pixels."""
+"""Side of the squares whose strokes change to the later key at different times, in pixels."""
 _SPREAD = 1.0
-"""Standard deviation of the pattern that is added to the log odds of the squares."""
+"""Standard deviation of the irregular pattern that is added to the log odds for strokes."""
 _FINE = 3
 """Number of the finest bands of the pyramid, which contain the strokes."""
 _LEAST_SIDE = 16
@@ -30,7 +30,7 @@ _LEAST_SIDE = 16
 def join(
     before: np.ndarray, after: np.ndarray, doubt_before: np.ndarray, doubt_after: np.ndarray, time: float
 ) -> np.ndarray:
-    """Return one picture of a frame from the paintings that two keys make of it.
+    """Join two paintings of a frame, which come from different keys, into one picture.
 
     The paintings are blended band by band in a pyramid (Burt and Adelson 1983, "A Multiresolution
     Spline"). The weight of the later key grows with time, and where the earlier key is more

@@ -53,7 +53,7 @@ class Keys:
         make : callable
             Makes a key (see `MakeKey`).
         made_with : str
-            String that is different for other settings or another model of `make`.
+            String that changes if the settings or the model of `make` change.
 
         Raises
         ------

@@ -92,7 +92,7 @@ class FilmManifest:
         self._fields = record
 
     def forget(self, name: str) -> None:
-        """Remove a frame from the manifest, which leaves its file as it is."""
+        """Remove a frame from the manifest, but do not delete its file."""
         del self.frames[name]
         self.made_from.pop(name, None)
 
@@ -138,7 +138,7 @@ def relative_to(folder: Path, path: Path) -> str:
 
     A path on another drive is returned as an absolute one.
     """
-    place = os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118 (a `Path` has no path on another drive)
+    place = os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118
     try:
         return Path(os.path.relpath(place, os.path.realpath(folder))).as_posix()
     except ValueError:

@@ -62,7 +62,7 @@ def refine(here: np.ndarray, there: np.ndarray, flow: np.ndarray) -> np.ndarray:
 
 
 def _affine(flow: np.ndarray) -> np.ndarray:
-    """Return, as a flow, the affine motion that most vectors of `flow` follow, or zeros."""
+    """Return, as a flow, the affine motion of most vectors of `flow`, or zeros if it has none."""
     places = _grid(flow.shape[:2])
     some = (slice(_GRID // 2, None, _GRID),) * 2
     here, there = (points.reshape(-1, 2) for points in (places[some], places[some] + flow[some]))

@@ -78,7 +78,7 @@ def _numbers(names: Sequence[str]) -> list[set[str]]:
 
     For "take2_0010" and "take2_0011" these are {"10"} and {"11"}, because the number 2 is the same
     in both. If some names contain more numbers than others, the last number of each name is
-    returned, or [] if a name then has no number.
+    returned, or [] if a name has no number.
     """
     found = [[_number(digits) for digits in re.findall(r"[0-9]+", name)] for name in names]
     if len({len(each) for each in found}) > 1:

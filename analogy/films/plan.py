@@ -52,10 +52,10 @@ class Stretch:
     def steps(self, wanted: Sequence[int]) -> int:
         """Return the number of steps that painting the `wanted` frames needs.
 
-        There must be at least one wanted frame, and they must be in order. Carrying a key
-        needs one step for each frame up to the last wanted one. If the stretch is
-        painted only from a later key, each wanted frame needs another step, in which its stored
-        painting is read.
+        There must be at least one wanted frame, and they must be in order. Carrying a key needs
+        one step for each frame from the key to the wanted frame that is farthest from it. If the
+        stretch is painted only from a later key, each wanted frame needs another step, in which
+        its stored painting is read.
         """
         forwards = len(wanted) if self.before is None else wanted[-1] - self.before + 1
         backwards = 0 if self.after is None else self.after - wanted[0] + 1
@@ -91,7 +91,7 @@ def plan(cuts: Sequence[bool], keys: Collection[int]) -> list[Stretch]:
 
 
 def nearest(keys: Iterable[int], index: int) -> int:
-    """Return the nearest index to `index` among `keys`; of two equally near, the lower one."""
+    """Return the one of `keys` that is nearest to `index`; if two are equally near, the lower."""
     return min(keys, key=lambda key: (abs(key - index), key))
 
 

@@ -21,9 +21,9 @@ _FOUND = 0.2
 def find_cuts(frames: Iterable[np.ndarray]) -> Iterator[bool]:
     """Yield for each frame, (H, W, 3) uint8, whether a new shot begins with it.
 
-    The first frame yields False. Within a shot, a frame shows mostly the same things as
-    the previous frame. Optical flow finds the things that have moved, so a fast pan does not count
-    as a cut. A light that is switched on does not count either, because the median colour
+    For the first frame, the function yields False. Within a shot, a frame shows mostly the same
+    things as the previous frame. Optical flow finds the things that have moved, so a fast pan does
+    not count as a cut. A light that is switched on does not count either, because the median colour
     difference is subtracted.
     """
     cv2, before = opencv(), None

@@ -27,7 +27,7 @@ from ..method.seams import subtract_solution
 from .motion import opencv, show, squared_length
 
 _JOINT = 1.0
-"""Smallest difference between the flows of two neighbouring pixels that is a joint, in pixels."""
+"""Difference between the flows of two neighbours above which they form a joint, in pixels."""
 _REACH = (-2, 0, 2)
 """Offsets, along rows and columns, to the pixels whose flows are used at a pixel near a joint.
 
@@ -41,7 +41,7 @@ width of a thin stroke.
 _OUTLINE = 0.4
 """Length of the colour difference (each channel 0 to 1) across a joint that is corrected by half.
 
-A large difference may be an outline of the film, so a larger difference is corrected less.
+A large difference may be an outline in the film, so a larger difference is corrected less.
 """
 _GRAIN = 10.0
 """Detail (root of `_detail`, in grey levels) that is halved if the place is wrong by one pixel.
@@ -77,8 +77,8 @@ def paint(backend: Backend, key: np.ndarray, flow: np.ndarray, sure: np.ndarray,
     flow : (H, W, 2) float32
         Displacement (dx, dy) in pixels from each pixel of the frame to its place in the key.
     sure : (H, W) bool
-        False where the search found the place. Only near these pixels does a jump of the flow
-        count as a joint. Elsewhere the flow jumps where the motion of the film compresses a region.
+        False where the search found the place. A jump of the flow counts as a joint only near these
+        pixels. Elsewhere a jump means that the motion of the film compresses a region.
     error : (H, W) float32
         Squared error of each place, in pixels^2, 0 to 1.
 
@@ -124,8 +124,8 @@ def _join(
 ) -> np.ndarray:
     """Return `picture` with its gradients at joints replaced by the mean gradient of both pieces.
 
-    The result is the picture whose gradients come closest to these. It solves a screened Poisson
-    equation (see `method.seams`).
+    The result is the picture whose gradients come closest to the new gradients. It solves a
+    screened Poisson equation (see `method.seams`).
     """
     divergence = np.zeros_like(picture)
     for axis, mask in enumerate(joints):

@@ -75,8 +75,8 @@ class VideoFrames:
     def __init__(self, path: Path, admit: Admit | None = None):
         """Open the video, and decode it once to find the times of its frames.
 
-        The constructor logs the properties of the video that painting loses whatever format the
-        result has.
+        The constructor logs a warning about each property of the video that painting changes or
+        ignores, whatever the format of the result is.
 
         Parameters
         ----------
@@ -118,7 +118,7 @@ class VideoFrames:
             _log.warning("%s: %s", path, remark)
 
     def _survey(self, admit: Admit | None) -> None:
-        """Decode the video once, and set the attributes that only decoding can tell."""
+        """Decode the video once, and set the attributes that the header does not contain."""
         path, first = self.files[0], None
         self.times: list[int] = []
         self.has_alpha = self._is_interlaced = False
@@ -148,7 +148,7 @@ class VideoFrames:
         self.pixel_shape = 1 / shape if first and _quarters(first) % 2 else shape
 
     def _remarks(self) -> Iterator[str]:
-        """Yield a sentence for each property that painting loses whatever format the result has."""
+        """Yield a sentence for each property of the video that painting changes or ignores."""
         moving = [stream for stream in self._container.streams.video if not _is_cover(stream)]
         if len(moving) > 1:
             yield f"it has {len(moving)} streams of pictures; the first one is painted, and the others are left out"

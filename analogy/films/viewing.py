@@ -85,8 +85,9 @@ def _with_alpha(painted: Path) -> np.ndarray:
 def contact_sheet(clip: Clip, painted: Sequence[Path]) -> np.ndarray:
     """Return a contact sheet of the film, (H, W, 3) uint8.
 
-    It shows every n-th frame to the left of its painting, in rows on white, with n so large that
-    at most 24 frames are shown. `painted` has the path of each painted frame in order.
+    It shows every n-th frame to the left of its painting, in rows on white. The number n is the
+    smallest with which at most 24 frames are shown. `painted` has the path of each painted frame in
+    order.
     """
     step = -(-len(clip) // _CONTACT_FRAMES)
     cells = [_pair(clip.read(index), painted[index], _CONTACT_WIDTH) for index in range(0, len(clip), step)]

@@ -46,7 +46,7 @@ def alone(folder: Path) -> Iterator[None]:
     """Keep other runs out of the folder of states during the block.
 
     The folder is made before the block, and deleted after it if it is empty. Raises `OutputError`
-    if another run is in such a block with the same folder, or the folder cannot be made.
+    if another run uses the folder, or the folder cannot be made.
     """
     file = _locked(folder)
     path = folder / _LOCK
@@ -82,8 +82,8 @@ def _locked(folder: Path) -> int:
             continue
         except OSError as error:
             raise OutputError(
-                f"{folder}: the progress of the film cannot be kept there ({reason(error)}); remove it, or "
-                "name another folder for the results"
+                f"{folder}: the progress of the film cannot be saved there ({reason(error)}); remove the file or link "
+                "of this name, or name another folder for the results"
             ) from error
         try:
             lock(file, folder.parent, "another run writes into this folder")
@@ -117,7 +117,7 @@ class Store:
             self._file.seek(index * self._bytes)
             self._file.write(hashlib.sha256(content).digest())
             self._file.write(content)
-            self._file.flush()  # a state that is saved later needs these bytes in the file
+            self._file.flush()  # before a state is saved that refers to this array
         except OSError as error:
             raise OutputError(
                 f"the frames painted from the later key cannot be stored ({reason(error)}); "
@@ -164,10 +164,11 @@ class Work:
         self._kept = time.monotonic()
 
     def state(self, what: str, like: Mapping[str, np.ndarray]) -> tuple[int, dict[str, np.ndarray]] | None:
-        """Return the frame's index and the arrays that `keep` last wrote under the name `what`.
+        """Return the index and the arrays of the state that `keep` last wrote under a name.
 
-        Returns None if there is no such state, if it is damaged, or if its arrays differ from those
-        of `like` in name, shape or dtype.
+        `what` is the name, and the index is that of the state's frame. Returns None if there is no
+        such state, if it is damaged, or if its arrays differ from those of `like` in name, shape or
+        dtype.
         """
         if self._folder is None:
             return None

@@ -150,7 +150,7 @@ def _encodings(form: str, like: VideoFrames | None, size: tuple[int, int], rate:
 
 
 def _frames_a_second(like: VideoFrames | None, rate: Fraction) -> Fraction:
-    """Return the frame rate of the new video, which is that of `like` if there is one."""
+    """Return the frame rate of the new video: that of the film `like` or, without it, `rate`."""
     return (like and like.stream.average_rate) or rate
 
 
@@ -329,8 +329,8 @@ def _changes(found: _Written, prepared: PreparedVideo, form: str) -> Iterator[st
     wanted = like.stream.codec_context.pix_fmt if like is not None else None
     if found.codec == "h264" and found.pixel_format == "yuv444p" != wanted:
         yield (
-            f"its size, {found.size[1]} x {found.size[0]}, is odd, so it is written as h264 with yuv444p, which "
-            "QuickTime and some other players do not show; name a .webm file, or make the size even"
+            f"a side of {found.size[1]} x {found.size[0]} pixels is odd, so it is written as h264 with yuv444p, which "
+            "QuickTime and some other players do not show; name a .webm file, or make both sides even"
         )
     if like is None:
         return

@@ -296,7 +296,7 @@ def test_a_file_or_link_in_place_of_the_work_folder_gives_one_line_and_stays(her
         (here / "out" / ".clip").write_bytes(b"mine")
     else:
         (here / "out" / ".clip").symlink_to("../mine")
-    refused(here, ".clip: the progress of the film cannot be kept there", "shot", "-o", "out", *KEY)
+    refused(here, ".clip: the progress of the film cannot be saved there", "shot", "-o", "out", *KEY)
 
 
 def test_only_files_of_runs_are_deleted_from_the_work_folder(here: Path) -> None:

@@ -289,7 +289,7 @@ def test_any_name_that_a_file_can_have_becomes_the_name_of_a_result(name: bytes,
     assert (job.inputs["a"], job.outputs) == (path, {"a_prime": f"{result}.png"})
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are not text")
 def test_a_table_can_name_existing_files_by_their_bytes(tmp_path: Path) -> None:
     (tmp_path / "jobs.csv").write_bytes(b"a,name\ncaf\xe9.png,x\nth\xe9.png,y\n")
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")).touch()
@@ -307,7 +307,7 @@ def test_a_long_table_is_checked_in_little_memory(tmp_path: Path, suffix: str) -
     tracemalloc.start()
     try:
         assert jobs.check(of_table(tmp_path / f"jobs{suffix}"), str(tmp_path / "out")) == rows
-        assert tracemalloc.get_traced_memory()[1] < 500_000  # a hundred bytes per row
+        assert tracemalloc.get_traced_memory()[1] < 500_000  # at most a hundred bytes per row
     finally:
         tracemalloc.stop()
 

@@ -31,7 +31,7 @@ needs_posix = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals
 
 
 def do(task: Task) -> dict[str, Any]:
-    """Replace `work.do`: the name of a job decides whether it kills its worker or succeeds."""
+    """Kill the worker or succeed, as the name of the job says; the tests call this as `work.do`."""
     path = Path(task.root) / task.job.name
     tries = path.with_suffix(".tries")
     tries.write_text(tries.read_text() + "x" if tries.exists() else "x")

@@ -53,7 +53,7 @@ def test_a_line_that_is_too_long_is_skipped(tmp_path: Path) -> None:
         manifest.append(RUN)
         manifest.append(line("a"))
         for job, length in (("long", 10_000_000), ("just", manifest_module._LONGEST_LINE)):
-            rest = length - len(json.dumps(line(job))) - 1  # 1 for the line end
+            rest = length - len(json.dumps(line(job))) - 1  # 1 byte is the line end
             manifest.append(line(job, error="x" * rest))
         manifest.append(line("b"))
     whole = path.read_bytes()

@@ -65,7 +65,7 @@ def test_a_job_is_done_again_if_one_of_several_styles_changes(pair, tmp_path: Pa
         assert do(tmp_path, [a, [one, two]], known)["kept"]
         for styles in (one, [two, one], [one, one], [one, two, two]):
             assert not do(tmp_path, [a, styles], known)["kept"]
-    assert do(tmp_path, [a, [one, three]], first)["kept"]  # a picture with the same content
+    assert do(tmp_path, [a, [one, three]], first)["kept"]  # the picture `three` has the content of `two`
     Image.open(a).save(two)
     assert not do(tmp_path, [a, [one, two]], first)["kept"]
 

@@ -44,7 +44,7 @@ def test_a_thing_that_the_key_does_not_show_is_painted_like_a_similar_one(cpu: C
     carrier = carried(frames, cpu)
     painted = np.where(blue[:, :128, None], [0, 255, 0], [255, 255, 0]).astype(np.float32)
     found = carrier.paint(painted)
-    open_columns = slice(128 - 44, 128)  # the key does not show the last 48 columns
+    open_columns = slice(128 - 44, 128)  # the key shows nothing of the last 48 columns
     is_green = found[:, open_columns, 0] < 128
     assert (is_green == blue[:, 48:176][:, open_columns]).mean() > 0.9
     assert carrier.sure[:, open_columns].mean() < 0.3
@@ -134,11 +134,11 @@ def test_joined_keys_fade_without_a_jump_a_seam_or_a_bias(rng: np.random.Generat
     doubtful = flat.copy()
     doubtful[:, 40:] = 0.5
     mixed = join(first, second, doubtful, flat, 0.5)
-    assert mixed[:, :20].mean() < 140 < 165 < mixed[:, 60:].mean()  # the less doubtful key prevails
-    assert np.abs(np.diff(mixed[..., 0], axis=1)).max() < 15  # the border is a wide gradient
+    assert mixed[:, :20].mean() < 140 < 165 < mixed[:, 60:].mean()  # the less doubtful key has more weight
+    assert np.abs(np.diff(mixed[..., 0], axis=1)).max() < 15  # there is no edge where the doubt begins
     texture = rng.normal(0, 20, first.shape).astype(np.float32)
     strokes = np.random.default_rng(5).normal(0, 20, first.shape).astype(np.float32)
-    for time in (0.3, 0.5, 0.7):  # a mean of both keys would have .71 of the detail
+    for time in (0.3, 0.5, 0.7):  # a mean of both paintings would have 0.71 of the detail
         assert detail(join(first + texture, first + strokes, flat, flat, time)) > 0.85 * detail(first + texture)
     kept = join(first + texture, first + texture, doubtful, flat, 0.3)
     assert np.allclose(kept, first + texture, atol=1e-2)

@@ -153,7 +153,7 @@ def test_an_interrupted_painting_goes_on_near_its_end_and_gives_the_same_frames(
     assert all(np.array_equal(frame.picture, whole[frame.index]) for frame in frames)
     assert [frame.index for frame in frames] == list(range(after + 1, 30))
     steps = sum(stage.startswith("frame") for stage in visited)
-    assert steps <= 29 - after + 3  # the earlier frames are not visited again
+    assert steps <= 29 - after + 3  # no key is carried again through the earlier frames
     assert not (tmp_path / "work").exists()
 
 
@@ -210,7 +210,7 @@ def test_a_checksum_changes_with_all_that_decides_a_stretch_and_with_nothing_els
     assert [a == b for a, b in zip(before, sums(shot, keys | {4: painted(7)}), strict=True)] == [False, False]
     touched = [*shot[:6], shot[5], shot[7]]
     assert [a == b for a, b in zip(before, sums(touched, keys), strict=True)] == [True, False]
-    assert sums(shot, keys, weight=2) == before  # a setting matters only if the program makes a key
+    assert sums(shot, keys, weight=2) == before  # settings of a transfer matter only if the program makes a key
     assert not set(sums(shot, keys, seed=1)) & set(before)
     both, style = [*shot, *other_shot], painted(8)
     assert not set(sums(both, style=style)) & set(sums(both, style=style, weight=2))
@@ -277,7 +277,7 @@ def test_after_a_fork_a_clip_is_refused_in_one_line_as_a_transfer_is(engine: Eng
     next(begun)
     read_end, write_end = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # newer Pythons warn of forking with threads, which is what happens here
+        warnings.simplefilter("ignore")  # since 3.12, Python warns about the fork of a process with threads
         child = os.fork()
     if not child:
         said = []

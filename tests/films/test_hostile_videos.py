@@ -20,7 +20,7 @@ from analogy.films.writing import prepare_video
 from analogy.method.admission import within
 
 MOST = SIZE[0] * SIZE[1]
-"""Maximum number of pixels that these tests allow."""
+"""Maximum number of pixels of a frame that these tests allow."""
 KINDS: dict[str, Callable[[Path], Path]] = {
     "film.mp4": lambda path: make(path, sounds=[("aac", "deu")], chapters=["one", "two"], fields={"title": "A city"}),
     "film.mkv": lambda path: make(

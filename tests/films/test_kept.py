@@ -294,7 +294,7 @@ def test_unusual_codecs_stay_and_show_the_same_pictures(
             (91, 151),
             "new.mov",
             ("h264", "yuv444p"),
-            "151 x 91, is odd, so it is written as h264",
+            "151 x 91 pixels is odd, so it is written as h264",
         ),
         (
             "grey.mkv",

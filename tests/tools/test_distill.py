@@ -80,7 +80,7 @@ def same(one, other, names=None) -> bool:
 def test_the_same_seed_gives_the_same_weights_killed_or_not(
     distill, no_folder, inputs, tmp_path, monkeypatch, capsys, crops
 ):
-    """Run it with crops of a pool and with new crops, with and without worker processes."""
+    """Run the tool with crops of a pool and with new crops, with and without worker processes."""
     monkeypatch.setitem(distill.GROUPS, "cpu", 2 if crops == "0" else 1)
 
     def run(name, *more):
@@ -126,9 +126,9 @@ def test_weights_have_the_names_and_shapes_of_the_compact_model(distill, inputs,
 
 
 def test_one_table_compares_weights_of_any_layers_and_widths(distill, inputs, tmp_path, capsys):
-    """The table includes the teacher, whose errors are almost 0.
+    """Check that the errors of the teacher are almost 0 in a table that includes it.
 
-    The projection of its few channels loses nothing.
+    They are almost 0 because the projection loses nothing of the teacher's few channels.
     """
     inputs[-1] = "compact"
     sixteen = [layer for layer in CONVOLUTIONS if layer not in FOURTH]
@@ -157,7 +157,7 @@ def test_a_student_begun_from_narrower_weights_computes_the_same_features(distil
     start, student = distill.untrained(narrower), distill.untrained(distill.LAYER_WIDTHS)
     for bias in start.biases.values():
         torch.nn.init.normal_(bias, 0.05, 0.1)
-    start.kernels["conv3_1"].data.mul_(7)  # gives a standard deviation that no untrained layer has
+    start.kernels["conv3_1"].data.mul_(7)  # so it does not have the standard deviation of an untrained layer
     distill.begin_from(student, start)
     image = torch.rand(1, 3, 48, 32)
     with torch.no_grad():
@@ -180,7 +180,7 @@ def test_a_student_begun_from_narrower_weights_computes_the_same_features(distil
         SystemExit, match=r"the weights of --init have the layers .*conv3_4.*; the student has .*conv5_1"
     ):
         distill.begin_from(student, distill.load(tmp_path / "vgg19.safetensors"))
-    with pytest.raises(SystemExit, match="need another input"):
+    with pytest.raises(SystemExit, match="need another preprocessing"):
         distill.begin_from(student, distill.load(tmp_path / "wide.safetensors", "caffe"))
 
 
@@ -195,7 +195,7 @@ def test_a_run_begins_from_weights_and_keeps_the_frozen_layers(distill, no_folde
     for layer in distill.LAYERS:
         for part in ("weight", "bias"):
             before, after = start[f"{layer}.{part}"], trained[f"{layer}.{part}"]
-            # The layers are only nearly the same, since weights are rescaled when they are written.
+            # Frozen layers are only nearly equal, since weights are rescaled when they are written.
             near = np.abs(after - before).max() < 1e-4 * np.abs(before).max()
             assert near == (layer < "conv3_1"), (layer, part)
     still = run("still", *init, "--rate", "0")
@@ -204,7 +204,7 @@ def test_a_run_begins_from_weights_and_keeps_the_frozen_layers(distill, no_folde
 
 
 def test_the_student_has_the_published_order_of_layers(distill, tmp_path):
-    """Compare with plain VGG-16 layers: zero padding, and pooling that keeps a last odd row."""
+    """Compare with torch's own layers: zero padding, and pooling that keeps a last odd row."""
     torch.manual_seed(0)
     student = distill.untrained(distill.LAYER_WIDTHS).eval()
     weights, image = student.weights(), torch.rand(1, 3, 35, 50)
@@ -270,7 +270,7 @@ def test_groups_are_compared_separately(distill):
 
 
 def test_ranking_error_and_misses_of_a_small_case(distill):
-    """There are five directions in a plane, and the student swaps the two nearest to the first."""
+    """Compare five directions in a plane; the student swaps the two nearest to the first."""
     from distill_errors import misses
 
     angle = {"teacher": [0, 0.3, 0.5, 1.2, 1.5], "student": [0, 0.5, 0.3, 1.2, 1.5]}
@@ -280,10 +280,8 @@ def test_ranking_error_and_misses_of_a_small_case(distill):
     assert misses(7 * teacher, teacher) == [0, 0]
     assert misses(student, teacher, (1, 2, 3)) == pytest.approx([0.2, 0, 0])
     assert misses((student[:1], student[1:]), (teacher[:1], teacher[1:]), (1, 2)) == [1, 0]
-    assert misses((student[3:], student[3:]), (teacher[3:], teacher[3:])) == [
-        0,
-        0,
-    ]  # a row may match itself in a pair of arrays
+    # In a pair of arrays, a row also matches the same row of the other array.
+    assert misses((student[3:], student[3:]), (teacher[3:], teacher[3:])) == [0, 0]
     assert distill.ranking_error(7 * teacher, teacher).item() == pytest.approx(0, abs=1e-6)
     # If all features are equal, the ranking is uniform.
     assert distill.ranking_error(torch.ones(5, 2), teacher).item() == pytest.approx(1, abs=1e-5)
@@ -377,7 +375,7 @@ def test_the_student_has_the_same_features_in_training(distill):
         training, evaluation = student.train()(image), student.eval()(image)
     for level in distill.LEVELS:
         torch.testing.assert_close(training[level], evaluation[level], rtol=1e-3, atol=1e-4)
-    # Training used Winograd's algorithm.
+    # The features are not equal to the bit, so training used Winograd's algorithm.
     assert any((training[level] != evaluation[level]).any() for level in distill.LEVELS)
 
 

@@ -107,7 +107,7 @@ def test_a_cancelled_await_ends_the_work(asyncio_app, rng) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    asyncio.run(main())  # returns after its threads have ended
+    asyncio.run(main())  # it returns after the thread of the transfer has ended
     assert reports[-1].stage != "done"
 
 

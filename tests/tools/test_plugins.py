@@ -46,7 +46,7 @@ def without(name: str) -> None:
 
 
 class FakeKrita:
-    """Fake of the object that the plug-in uses when Krita loads the plug-in."""
+    """Fake of Krita's class `Krita`, with the two methods that the plug-in calls when it loads."""
 
     def __init__(self) -> None:
         self.extensions: list[Any] = []
@@ -266,7 +266,7 @@ def test_16_bit_pixels_get_red_and_blue_swapped_and_nothing_else(part) -> None:
 def painted(
     name: str, rows: int, columns: int, where: tuple[slice, slice], alpha: int = 255, kind: Any = np.uint8
 ) -> Node:
-    """Return a layer that is painted in the part `where`, and transparent elsewhere."""
+    """Return a layer with `alpha`, 0 to 255, in the pixels `where`, and transparent elsewhere."""
     pixels = np.zeros((rows, columns, 4), kind)
     pixels[where] = alpha * (257 if kind is np.uint16 else 1)
     return Node(name, pixels)
@@ -280,7 +280,7 @@ def test_layers_of_two_groups_become_label_pictures_that_match_by_name(part, rng
     of_photo.children = [
         painted("wall", 24, 32, everywhere),
         painted(" face ", 24, 32, left, alpha=128, kind=np.uint16),  # lies above the wall
-        painted("wall", 24, 32, np.s_[:, :4]),  # a second layer of the same region, above both
+        painted("wall", 24, 32, np.s_[:, :4]),  # a second layer of the region "wall", above both
         painted("face", 24, 32, right, alpha=127),  # less than half opaque, so that it covers nothing
         Node("a mask", kind="transparencymask"),
     ]
@@ -727,7 +727,7 @@ def test_the_node_has_the_attributes_that_comfyui_reads(comfy: Comfy) -> None:
         elif kind != "IMAGE":
             assert options["min"] <= options["default"] <= options["max"], name
     assert inputs["required"]["preset"][0] == list(PRESETS)
-    json.dumps(inputs)  # ComfyUI sends them to its page as JSON
+    json.dumps(inputs)  # ComfyUI sends the inputs to its page as JSON
 
 
 def test_the_widgets_have_the_values_and_ranges_of_the_settings(comfy: Comfy) -> None:

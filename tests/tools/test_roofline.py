@@ -28,8 +28,8 @@ def roofline():
 def test_convolutions_are_counted_by_their_products_and_nodes_by_their_bytes(roofline):
     nodes = roofline.count_graph(locate(DEFAULT) / "features.onnx", {"image": [1, 3, 32, 48]})
     widths, area = (16, 32, 64, 256, 256), 32 * 48
-    # For each layer of the compact model: channels of its input, channels of its output, and
-    # pixels of the picture for each of its positions.
+    # For each layer of the compact model: the channels of its input, the channels of its output,
+    # and the number of the picture's pixels for each position of its map.
     layers = [(3, 16, 1), (16, 16, 1), (16, 32, 4), (32, 32, 4), (32, 64, 16), (64, 96, 16), (96, 96, 16),
               (96, 256, 64), (256, 192, 64), (192, 192, 64), (192, 256, 256)]  # fmt: skip
     expected = sum(2 * 9 * before * after * area / share for before, after, share in layers)
@@ -55,10 +55,10 @@ def test_a_launch_takes_the_time_of_its_tightest_limit(roofline):
 
 
 def test_photo_refinement_is_counted_with_the_steps_of_its_lines(roofline, simulated, monkeypatch):
-    monkeypatch.setattr(roofline, "SIZE", 16)  # grids of 17, 9, 5 and 3
+    monkeypatch.setattr(roofline, "SIZE", 16)  # the grids have 17, 9, 5 and 3 rows
     work = roofline.count_photo()
     # Each grid is factored. A cycle that begins at a grid is one launch, which relaxes this grid
-    # and all coarser ones twice. A relaxation takes 8 steps for each row of the grid.
+    # and all coarser grids twice. A relaxation takes 8 steps for each row of its grid.
     sides = (17, 9, 5, 3)
     cycles = {16 * sum(sides[first:]) for first in range(4)}
     assert {launch.steps for launch in work if launch.steps} == cycles.union(sides)

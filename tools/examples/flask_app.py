@@ -12,7 +12,8 @@ import analogy
 
 app = flask.Flask(__name__)
 app.config["MAX_CONTENT_LENGTH"] = 30_000_000
-engine = analogy.Engine(max_input_pixels=20_000_000)  # each process needs its own, since threads end at a fork
+# Each process needs its own engine, since the threads of an engine do not survive a fork.
+engine = analogy.Engine(max_input_pixels=20_000_000)
 
 
 @app.post("/")

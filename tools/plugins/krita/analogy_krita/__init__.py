@@ -21,7 +21,7 @@ class AnalogyExtension(Extension):
 
     def show(self):
         """Show the plug-in's window for the active layer."""
-        from PyQt5.QtWidgets import QMessageBox  # imported here, since it would delay the start of Krita
+        from PyQt5.QtWidgets import QMessageBox  # at the top, this import would delay Krita's start
 
         from .dialog import Dialog
         from .layers import Layer

@@ -110,7 +110,7 @@ class Dialog(QDialog):
         )
 
     def choose_looks(self, path: str = "", layer_name: str = "") -> None:
-        """Select the source of the looks: the file at `path`, or the first layer `layer_name`."""
+        """Select the looks: the file at `path`, or the first layer with the name `layer_name`."""
         index = 0
         for place in range(1, self._looks.count()):
             if layer_name and self._looks.itemData(place).node.name() == layer_name:

@@ -44,9 +44,9 @@ class Layer(NamedTuple):
         return self.node.type() == "grouplayer"
 
     def rectangle(self) -> Rectangle:
-        """Return the painted part of the layer on the canvas.
+        """Return the smallest rectangle of the canvas that contains all that the layer shows there.
 
-        Raises `LayerError` if it is empty.
+        Raises `LayerError` if the layer shows nothing on the canvas.
         """
         own = self.node.bounds()
         left, top = max(0, own.x()), max(0, own.y())
@@ -74,9 +74,9 @@ class Layer(NamedTuple):
         return bytes(self.node.projectionPixelData(*part))
 
     def png(self) -> bytes:
-        """Return the painted part of the layer on the canvas as a PNG file.
+        """Return the pixels of `rectangle` as a PNG file.
 
-        Raises `LayerError` if it is empty, or is not an RGB layer of 8 or 16 bits.
+        Raises `LayerError` if the layer is empty, or is not an RGB layer of 8 or 16 bits.
         """
         part = self.rectangle()
         return layer_png(self.pixels(part), part.width, part.height, self.bits())
@@ -88,7 +88,7 @@ class Layer(NamedTuple):
 
 
 def all_layers(documents: list[Any]) -> Iterator[Layer]:
-    """Yield each layer of these documents, also within groups, from the highest to the lowest."""
+    """Yield each layer of these documents, including layers in groups, from the top down."""
     for document in documents:
         for node in _below(document.rootNode()):
             yield Layer(document, node)
@@ -98,7 +98,7 @@ def label_pictures(a: Layer, of_a: Layer, b_prime: Layer, of_b: Layer) -> tuple[
     """Return the label pictures of two layers as PNG files, made from the groups `of_a` and `of_b`.
 
     Each layer of a group is a region, and regions with the same name match. Raises `LayerError` if
-    the groups have different names, no layers, or too many.
+    a region is missing in one of the groups, or if there are no regions or too many.
     """
     parts = [a.rectangle(), b_prime.rectangle()]
     groups = [group.regions(part) for group, part in zip((of_a, of_b), parts)]

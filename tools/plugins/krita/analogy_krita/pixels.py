@@ -18,7 +18,7 @@ A palette has 256 colours, and one of them stands for places without a label.
 
 
 class Region(NamedTuple):
-    """A layer of a label group."""
+    """A region of a label picture, which is one layer of a label group."""
 
     name: str
     """The name of the region."""
@@ -70,10 +70,10 @@ def red_and_blue_swapped(pixels: bytes) -> bytes:
 
 
 def label_colours(*groups: list[Region]) -> dict[str, int]:
-    """Return a dict, for all groups together: name of a region -> number of its colour, from 1.
+    """Return the number of each region's colour, from 1, as a dict with the regions' names as keys.
 
-    Raises `ValueError` if a name is missing in a group, if there is no region, or if there are more
-    than `MOST_REGIONS`.
+    Regions of the same name in several groups have one number. Raises `ValueError` if a name is
+    missing in a group, if there is no region, or if there are more than `MOST_REGIONS`.
     """
     named = [{region.name for region in group} for group in groups]
     names = sorted(set().union(*named))
@@ -88,7 +88,7 @@ def label_colours(*groups: list[Region]) -> dict[str, int]:
 
 
 def label_png(regions: list[Region], colours: dict[str, int], width: int, height: int) -> bytes:
-    """Return a label picture as a PNG file: one plain colour for each region, else transparent.
+    """Return a label picture as a PNG file: one colour for each region, transparent elsewhere.
 
     `regions` are sorted from the lowest to the highest; a higher region hides the lower ones. A
     pixel belongs to a region if its alpha is at least half. `colours` is the result of

@@ -101,7 +101,7 @@ class Service:
             self._delete_job(at)
 
     def _delete_job(self, at: str) -> None:
-        """Delete a job and its results. A service that has ended has deleted them itself."""
+        """Delete a job and its results. A service that has ended has already deleted them."""
         with suppress(ServiceError):
             self._ask("DELETE", at)
 

@@ -40,7 +40,7 @@ class Work:
         return not self._thread.is_alive()
 
     def cancel(self) -> None:
-        """Make `cancelled` true, so that the function ends soon."""
+        """Make `cancelled` return True, so that the function ends soon."""
         self._cancelled.set()
 
     def _run(self) -> None:
@@ -50,7 +50,7 @@ class Work:
             pass
         except ServiceError as error:
             self.problem = str(error)
-        except Exception as error:  # otherwise nobody would see it
+        except Exception as error:  # otherwise the user would not see it
             self.problem = f"An unexpected error has ended the work: {error!r}."
 
     def _step(self, words: str, share: float) -> None:
