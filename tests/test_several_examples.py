@@ -212,7 +212,7 @@ def test_an_enlarged_field_takes_full_size_pixels_of_each_example(cpu_engine: En
         (2, {"pins": [(1, 2, 3, 4, 1.5)]}, SettingsError, "pin 1 ends in example 1.5, and there are 2 pictures B'"),
         (2, {"pins": [(1, 2, 3, 40, 2)]}, SettingsError, "pin 1 is at x 3, y 40, outside of B' 2"),
         (2, {"pins": [(1, 2, 3, 4, 1), (1, 2, 5, 6, 2)]}, SettingsError,
-         "x 1, y 2\\) to one of B' 1 .* and one of B' 2"),
+         "x 1, y 2\\) with one of B' 1 .* and one of B' 2"),
     ],
 )  # fmt: skip
 def test_inputs_that_do_not_fit_the_examples_are_refused_in_one_line(
