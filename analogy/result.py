@@ -51,7 +51,7 @@ if TYPE_CHECKING:  # only type checkers need defaults, which `typing` lacks befo
         def __get__(self, result: Any, owner: Any) -> Any: ...
 
     class _OfB:
-        """Type of B, its field and its distances: an array, a list of arrays, or None without B."""
+        """Type of B, its field and its distances: an array, a list, or None if only A' was made."""
 
         @overload
         def __get__(self, result: Result[Literal["ab"], Any], owner: Any) -> None: ...

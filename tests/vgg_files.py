@@ -111,7 +111,7 @@ def keras_arrays(weights):
 
 
 def write_keras(path, weights, layout: str = "published") -> None:
-    """Write a file of Keras.
+    """Write weights as a file of Keras.
 
     The layout is "published" (names of the file of 2016), "keras2" (names of save_weights in Keras
     2) or "model" (a whole model).
@@ -171,7 +171,7 @@ def caffe_message():
 
 
 def write_caffe(path, weights, form: str = "layers") -> None:
-    """Write a file of Caffe.
+    """Write weights as a file of Caffe.
 
     The form is "layers" (V1LayerParameter and num .. width, as in the published file) or "layer"
     (the newer form, with `shape`).

@@ -506,6 +506,12 @@ def test_another_number_of_examples_than_in_a_settings_file_causes_a_warning(pai
     file = tmp_path / "two" / "settings.json"
     again = run("transfer", a, b, "-o", tmp_path / "one", "--settings", file, "--device", "cpu")
     assert again.stderr == f"analogy: {file} records 2 B_PRIME, and you give 1; the result will differ\n"
+    given = ["--b", a, "--b", a]
+    run("transfer", b, a, "--b", a, "-o", tmp_path / "known", *FAST)
+    file_of_one = tmp_path / "known" / "settings.json"
+    again = run("transfer", b, a, a, *given, "-o", tmp_path / "more", "--settings", file_of_one, "--device", "cpu")
+    line = f"{file_of_one} was made with --b given 1 time, and you give it 2 times; the result will differ\n"
+    assert again.stderr.endswith(line)
     assert run("transfer", a, b, b, "-o", tmp_path / "same", "--settings", file, "--device", "cpu").stderr == ""
 
 

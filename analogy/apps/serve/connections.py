@@ -76,7 +76,8 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept the connection. If there are too many, end one of them.
 
-        The connection that is ended waits for its client, and has received nothing for longest.
+        This is the connection that has received nothing for longest, among those that wait for
+        their client.
         """
         self._idle_since = self._last_received = self._last_taken = time.monotonic()
         super().connection_made(transport)

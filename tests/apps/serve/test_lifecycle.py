@@ -1,4 +1,4 @@
-"""The start and the end of the service, and its protection."""
+"""The start and the end of the service, its token, and requests that it refuses."""
 
 from __future__ import annotations
 
