@@ -293,7 +293,7 @@ class Result(Generic[Way_co, Looks_co]):
         return made + list(map(Painted, numbered("b", len(examples)), pictures, examples))
 
     def _contents(self) -> Contents:
-        """Return what `save` writes into a folder."""
+        """Return the pictures, the fields and the record that `save` writes into a folder."""
         return Contents(
             made=self._made(),
             montage=partial(self._montage, MONTAGE_HEIGHT),

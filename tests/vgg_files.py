@@ -85,7 +85,7 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng([seed, height, width]).random((3, height, width), np.float32)
 
 
-# Files of each kind, made by the libraries that make the real ones.
+# Files of weights of each kind, written by the libraries that users write them with.
 
 
 def torchvision_names(weights) -> dict[str, np.ndarray]:
