@@ -190,7 +190,7 @@ def test_each_option_works_with_several_examples(cpu_engine: Engine, result: Res
 
 @pytest.mark.parametrize("painting", ["pixels", "gradients"])
 def test_an_enlarged_field_takes_full_size_pixels_of_each_example(cpu_engine: Engine, painting: str) -> None:
-    """Use two bright flat examples; dark pixels could only come from the gap between them in the sheet."""
+    """Use two bright flat examples; only the gap between them in the sheet is dark."""
     a = resize(noise(8, 8, 3), 90, 120)
     flat = [np.full((80, 100, 3), 200, np.uint8), np.full((120, 70, 3), 210, np.uint8)]
     found = cpu_engine.transfer(a, flat, max_pixels=1200, painting=painting, direction="ab", **FAST)
