@@ -88,7 +88,7 @@ def test_with_b_given_only_a_prime_is_made_whatever_the_options(engine: Engine, 
 
 
 def test_b_of_another_size_and_b_with_direction_ba_are_refused(engine: Engine) -> None:
-    with pytest.raises(ImageError, match="B is 40 x 48 pixels and B' 41 x 48"):
+    with pytest.raises(ImageError, match="B is 40 x 48 pixels and B' is 41 x 48"):
         engine.transfer(noise(40, 40), noise(48, 41), b=noise(48, 40))
     with pytest.raises(SettingsError, match="which makes only B, but B is given"):
         engine.transfer(noise(40, 40), noise(48, 40), b=noise(48, 40), direction="ba")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 Int64 = Any
-"""Signed integer of 64 bits; also a bool."""
+"""Signed integer of 64 bits; a bool is passed as this type, too."""
 UInt64 = Any
 """Unsigned integer of 64 bits."""
 Float32 = Any

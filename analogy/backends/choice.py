@@ -1,4 +1,4 @@
-"""Choice of a backend: names of devices, the check of a caller's choice, and `get_backend`."""
+"""Choice of a backend by the name of a device."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def get_backend(device: Device = "auto", threads: int | None = None) -> Backend:
                 raise
             # A user without CuPy does not expect to use a GPU, so the line is for debugging only.
             level = logging.INFO if find_spec("cupy") else logging.DEBUG
-            cause, _, _ = str(error).partition(";")  # the rest, which `analogy info` shows, says what to do
+            cause, _, _ = str(error).partition(";")  # the rest of the message says what to do; `analogy info` shows it
             _log.log(level, "using the CPU: %s", cause)
     from .cpu import CpuBackend
 

@@ -8,9 +8,9 @@ kernels.
 
 The name of a file contains a checksum of the sources of `backends`, the versions of Numba and
 llvmlite, and the processor. A file begins with a checksum of its content, and the kernels of a
-damaged file are compiled again. If this does not work with the installed release of Numba, Numba
-compiles, stores and loads the kernels itself. The results are then the same, except for the last
-bit of sums that LLVM may reorder.
+damaged file are compiled again. If the package cannot make or load such a file with the installed
+release of Numba, Numba compiles, stores and loads the kernels itself. The results are then the
+same, except for the last bit of sums that LLVM may reorder.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ _lock = threading.Lock()
 def load(module: str = "kernels") -> Kernels:
     """Return a dict from the name of each kernel of a module to a function that runs it.
 
-    The functions take the addresses of arrays as int. If there is no file with their machine code,
-    the function compiles them. Further calls for the same module are cheap. Several threads may
-    call the function.
+    The returned functions take the addresses of arrays as int. If no file has the machine code of
+    the kernels, `load` compiles them. Further calls for the same module are cheap. Several threads
+    may call `load`.
     """
     with _lock:  # several threads must not use LLVM's loader at once
         return _load(module)
@@ -136,7 +136,7 @@ def _read(path: Path) -> bytes | None:
 
 def _write(path: Path, code: bytes) -> None:
     make_folder(path.parent)
-    # All users may read the file, because a container may run as another user than its builder.
+    # All users may read the file, because one user may build a container, and another may run it.
     with atomic(path) as file:
         file.write(hashlib.sha256(code).digest() + code)
 
@@ -149,7 +149,7 @@ def _key() -> str:
 
 @functools.cache
 def _checksum_of_sources(package: Path = Path(__file__).parent) -> str:
-    """Return a checksum of all Python files in `backends`, as a kernel may import any of them."""
+    """Return a checksum of all Python files in `backends`, since a kernel may use any of them."""
     sources = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         sources.update(f"\0{path.relative_to(package).as_posix()}\0".encode() + path.read_bytes())

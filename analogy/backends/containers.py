@@ -56,7 +56,7 @@ class ControlGroups:
 
         `controller` is "cpu" or "memory". Each of these groups may limit the process. Some of the
         folders may not exist: inside a container, the system often shows only the process's own
-        group, at the path of the outermost one.
+        group, at the path of the outermost group.
         """
         for line in _text(self.list_of_own).splitlines():
             _, controllers, path = line.split(":", 2)
@@ -67,7 +67,7 @@ class ControlGroups:
 
 
 SYSTEM = ControlGroups()
-"""The control groups at the paths at which Linux shows them."""
+"""The control groups of this process, at the paths that Linux uses."""
 
 
 def _share(group: Path) -> float | None:

@@ -73,7 +73,7 @@ class Pass(NamedTuple):
 
 
 Passes = Generator[Pass, Any, T]
-"""Generator of a search: it yields each `Pass`, receives the result of the pass, and returns a T.
+"""Generator of a search: it yields each `Pass`, receives its result, and at the end returns a T.
 
 `Backend.run_together` runs several of these generators in step, so that a GPU can run the same pass
 of two searches in one launch.
@@ -81,7 +81,7 @@ of two searches in one launch.
 
 
 class Steps(Protocol):
-    """Object that runs multigrid steps, at the latest when its context (`Backend.steps`) ends."""
+    """Object that runs multigrid steps, at once or when its context (`Backend.steps`) ends."""
 
     def relax(self, form: Array, inverses: Array, f: Array, u: Array, after: bool) -> None:
         """Run the step that `Backend.relax` defines."""
@@ -423,8 +423,9 @@ class Backend(Protocol):
         Each difference is multiplied by the smaller of two factors 1 / (1 + (s / threshold)^2). In
         the first factor, s is the steepness, and the threshold is `edge`. The steepness (h, w) is
         that of the content at another size; it is interpolated. In the second factor, s is the
-        largest squared difference along the same axis within one position, and the threshold is
-        `jump`. Where two different `labels` (H, W) int32 meet, the factor is zero.
+        largest squared difference along the same axis in the 3 x 3 positions around the position,
+        and the threshold is `jump`. Where two different `labels` (H, W) int32 meet, the factor is
+        zero.
         """
         ...
 
@@ -458,10 +459,11 @@ class Backend(Protocol):
 
     # Multigrid, for quadratic forms sum_i m_i u_i^2 + sum_(i, j) k_ij (u_i - u_j)^2 over pairs of
     # neighbours on a grid. All arrays are float32. A form is (3 or 5, H, W), with odd H and W. Its
-    # planes are the mass m of each position, its couplings k to the right and down, and on coarser
-    # grids also to the neighbour right below ("falling") and from its right to its lower neighbour
-    # ("rising"). A coupling is zero where there is no neighbour in its direction. A is the form's
-    # matrix: A u is half the form's gradient. `f` and `u` (3, H, W) are three channels.
+    # planes are the mass m of each position, and its couplings k to the right and to the lower
+    # neighbour. On coarser grids there are two more couplings: to the neighbour at the lower right
+    # ("falling"), and from the right to the lower neighbour ("rising"). A coupling is zero where
+    # there is no neighbour in its direction. A is the form's matrix: A u is half the form's
+    # gradient. `f` and `u` (3, H, W) are three channels.
 
     def coarsen(self, form: Array) -> tuple[Array, Array]:
         """Return the weights (8, HC, WC) and the form (5, HC, WC) of the next coarser grid.

@@ -26,7 +26,7 @@ from .multigrid import coarse_sides
 _log = logging.getLogger("analogy")
 
 _COMPILE_NOTICE_SECONDS = 1.0
-"""Time, in seconds, after which loading kernels logs that they are being compiled."""
+"""Time, in seconds, that loading kernels takes before a log line says that they are compiled."""
 _MODULE_OF = {kernel: module for module, kernels in compiled.KERNELS.items() for kernel in kernels}
 """Name of a kernel -> name of the module that contains it."""
 _SERIAL_PRODUCT = 1 << 18
@@ -285,7 +285,7 @@ class CpuBackend:
         self._bands(y.shape[0] * y.shape[1], "combine", a, x, b, y, y.shape[2], size=y.size)
 
     def _load(self, module: str) -> Any:
-        """Return the kernels of a module, and log one line if they are being compiled."""
+        """Return the kernels of a module, and log one line if compiling them takes long."""
         if module not in self._loaded:
             notice = threading.Timer(
                 _COMPILE_NOTICE_SECONDS, _log.info, ["compiling the kernels for this CPU, which takes some seconds"]
@@ -369,7 +369,7 @@ def _sizes(a: Any, b: Any) -> tuple[int, ...]:
 
 
 def _form(form: Any) -> tuple[bool, int, int]:
-    """Return True if a form has diagonal couplings, and its rows and columns."""
+    """Return three values: True if a form has diagonal couplings, its rows, and its columns."""
     planes, h, w = form.shape
     return planes == 5, h, w
 

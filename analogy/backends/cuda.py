@@ -3,8 +3,9 @@
 The constructor checks everything that the backend needs. If something is missing, the error says
 what it is, and what to do (see `probes`).
 
-Every method enters `active` (see `cuda_queue`), so that it can be called from anywhere. A caller of
-many methods enters `active` once around them, because entering takes time. The host waits for the
+Every method that uses the device enters `active` (see `cuda_queue`), so that it works whatever
+CuPy's current device and stream are. A caller of many methods enters `active` once around them,
+because entering takes time. The host waits for the
 device only to read results (`to_host`), and to read the checks of `require_finite` when the
 outermost `active` ends. It does not wait for ONNX Runtime after a run.
 """
@@ -29,9 +30,12 @@ from .multigrid import coarse_sides
 from .runtime import share_device_memory
 
 _LINES_TOGETHER = 64
-"""Largest number of lines (rows or columns) in a half-sweep that one block of threads relaxes."""
+"""Largest number of lines in a half-sweep for which one block of threads does the whole relaxation.
+
+A half-sweep solves the even or the odd lines (rows or columns) of a grid.
+"""
 _LINES_PER_BLOCK = 32
-"""Lines per block in half-sweeps of more than `_LINES_TOGETHER` lines.
+"""Lines per block of threads in half-sweeps of more than `_LINES_TOGETHER` lines.
 
 Small blocks keep more multiprocessors busy.
 """

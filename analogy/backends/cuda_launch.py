@@ -47,7 +47,7 @@ Arguments of other types are passed unchanged.
 
 
 class Unit(NamedTuple):
-    """CUDA type in which a kernel reads features, and how many values of it a position has."""
+    """CUDA type in which a kernel reads features, and the number of its values per position."""
 
     type: str
     per_position: int
@@ -70,7 +70,7 @@ def unit_of(channels: int, *arrays: Any) -> Unit:
 
 
 class Launch(NamedTuple):
-    """Launch of a kernel for one pass of a search, which may be merged with that of another search.
+    """Launch of a kernel for a pass of a search; launches of two searches may be merged into one.
 
     Attributes
     ----------
@@ -138,7 +138,10 @@ class Launcher:
         self._over_positions(name, [shape], arguments, unit)
 
     def passes(self, launches: Sequence[Launch]) -> None:
-        """Launch passes of independent searches; two consecutive passes that fit share a launch."""
+        """Launch passes of independent searches.
+
+        Two consecutive launches are merged into one if `Launch.fits` is true for them.
+        """
         left = list(launches)
         while left:
             twins = [left.pop(0)]

@@ -6,15 +6,15 @@ import numpy as np
 from numba import njit
 
 _inline = njit(error_model="numpy")
-"""Decorator of functions that Numba compiles for the kernels that call them."""
+"""Decorator for functions that kernels call, which Numba compiles together with the kernels."""
 
 
 @_inline
 def frame_of(frames, count, row, hb, wb):
-    """Return the first row, the row after the last, and the columns of the frame that has `row`.
+    """Return the first row, the row after the last, and the columns of the frame around `row`.
 
-    `frames` has `count` rows of three numbers each. If `count` is 0, all of `b`, of `hb` rows and
-    `wb` columns, is one frame.
+    `frames` has `count` rows of three numbers each. If `count` is 0, the whole array of `hb` rows
+    and `wb` columns is one frame.
     """
     if count == 0:
         return np.int64(0), hb, wb

@@ -21,7 +21,7 @@ _set.argtypes, _set.restype = [ctypes.c_int, ctypes.c_void_p], ctypes.c_void_p
 
 @contextmanager
 def kept_interrupts() -> Iterator[None]:
-    """Let one thread at a time run the context, and restore the handler of SIGINT at its end.
+    """Let one thread at a time run the block, and restore the handler of SIGINT at its end.
 
     The handler is restored through Python's C functions, because `signal.signal` works only in the
     main thread, and a server compiles in other threads.

@@ -17,8 +17,8 @@
 // block whose tile has several rows and several columns reads each position from memory about 3 times instead of 9
 // (with tiles of 4 x 2 positions and 32 lanes; 2 times with 8 x 4 positions and 8 lanes). All candidates of a position
 // compare the same patch of A, which stays in the L1 cache. A candidate that was tried already is skipped. A candidate
-// is rejected after the first row of its patch that shows that it cannot be accepted any more. For each row of a patch,
-// a lane computes width * C / lanes products, and takes part in log2(lanes) shuffles for their sum.
+// is rejected as soon as the rows of its patch that have been read show that it cannot be accepted. For each row of a
+// patch, a lane computes width * C / lanes products, and takes part in log2(lanes) shuffles for their sum.
 
 // cuda_launch.py defines UNIT and WARP, and the constants that the Python code uses, too: ONE, HALF, ROUNDING, TINY,
 // and the factors of the hash.
@@ -227,7 +227,7 @@ __device__ __forceinline__ void propagate_pass(const Fixed* __restrict__ a, cons
     const Match c = {m.y - oy, m.x - ox};
     const Frame frame = frame_of(frames, count, m.y, s.hb, s.wb);
     if (!frame.contains(c)) continue;
-    // In a coherent field several neighbours give the same candidate. It is tried once.
+    // In a coherent field several neighbours give one candidate, which is tried only once.
     bool known = c.y == start.y && c.x == start.x;
 #pragma unroll
     for (int t = 0; t < k; ++t) known |= c.y == tried[t].y && c.x == tried[t].x;
@@ -363,8 +363,8 @@ extern "C" __global__ void energy(const UNIT* __restrict__ f, float* __restrict_
   square = g.sum(square);
   if (g.lane != 0) return;
   out[p] = square;
-  // Another thread may have changed the extreme since it was read here. The atomic operation compares again, so the
-  // result is right. This first comparison saves the slow atomic operation for most positions.
+  // Another thread may change an extreme between this comparison and the atomic operation. The atomic operation compares
+  // again, so the result is right. This comparison saves the slow atomic operation for most positions.
   const volatile unsigned* so_far = extremes;
   const unsigned bits = __float_as_uint(square);
   if (bits < so_far[0]) atomicMin(extremes, bits);

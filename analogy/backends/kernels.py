@@ -9,7 +9,7 @@ This module is imported only to compile the kernels, because it imports Numba, w
 of a second.
 
 In the inner loop, one row of a patch is one contiguous run of numbers (channels last). The indices
-there are unsigned: for signed indices Numba would test for negative ones, and LLVM would not
+there are unsigned: Numba would test whether signed indices are negative, and LLVM would not
 vectorise the loop.
 """
 
@@ -42,7 +42,7 @@ _ROUNDING = np.float32(ROUNDING)
 """The constant `ROUNDING` as float32."""
 
 _inline = njit(error_model="numpy", forceinline=True)
-"""Decorator of functions that Numba inlines into the kernels that call them."""
+"""Decorator for functions that Numba inlines into the kernels that call them."""
 
 
 @_inline
@@ -185,7 +185,7 @@ def propagate(
                 frame = frame_of(frames, count, cy + oy, hb, wb)
                 if cy < frame[0] or cy >= frame[1] or cx < 0 or cx >= frame[2]:
                     continue
-                # In a coherent field several neighbours give the same candidate. It is tried once.
+                # In a coherent field several neighbours give one candidate. It is tried only once.
                 q = cy * wb + cx
                 if q in (start, first, second, third) or not _allowed(labelled, la, lb, p, q):
                     continue
@@ -243,7 +243,7 @@ def vote(
                     if by < first or by >= end or bx < 0 or bx >= columns:
                         continue
                     count += 1
-                    if c == 3:  # pixels: keeping the three sums in registers halves the time
+                    if c == 3:  # for pixels, keeping the three sums in registers halves the time
                         i = 3 * (by * wb + bx)
                         red, green, blue = red + b_at[i], green + b_at[i + 1], blue + b_at[i + 2]
                         continue
@@ -259,7 +259,7 @@ def vote(
 def channels_last(y0: Int64, y1: Int64, maps: Float32s, h: Int64, w: Int64, c: Int64, out: Float32s) -> None:
     """Write maps (1, C, H, W) as (H, W, C)."""
     for y in range(y0, y1):
-        for x0 in range(0, w, 16):  # 16 numbers are one cache line
+        for x0 in range(0, w, 16):  # 16 numbers fill one cache line
             for k in range(c):
                 for x in range(x0, min(x0 + 16, w)):
                     out[(y * w + x) * c + k] = maps[(k * h + y) * w + x]

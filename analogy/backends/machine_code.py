@@ -80,7 +80,7 @@ def compile_kernels(module: str, names: Iterable[str]) -> bytes:
 
 
 def link(content: bytes) -> Kernels:
-    """Return the kernels whose machine code is a result of `compile_kernels`."""
+    """Return the kernels in `content`, which `compile_kernels` has returned, as functions."""
     import llvmlite.binding as llvm
 
     types, _, code = content.partition(b"\n")

@@ -33,7 +33,7 @@ _CONVOLUTION = base64.b64decode(
 )
 _X, _W, _Y = (1, 64, 32, 32), (64, 64, 3, 3), (1, 64, 30, 30)
 _BEYOND_TF32 = 0.4 / 2**10
-"""Number that the rounding to TensorFloat-32 removes from its sum with a number from 1 to 2."""
+"""Number that is lost when it is added to 1, 17/16, .. or 31/16 and rounded to TensorFloat-32."""
 _ROUNDING = 1e-4
 """Largest relative error of a convolution in float32, in whatever order its sums are computed.
 
@@ -141,7 +141,10 @@ def check_provider(backend: Backend) -> str:
             raise MemoryLimitError(
                 f"the device has no memory left ({first_line(error)}); close other programs that use the device"
             ) from error
-        raise DeviceError(f"ONNX Runtime failed on a convolution with {wanted} ({first_line(error)})") from error
+        raise DeviceError(
+            f"ONNX Runtime failed on a convolution with {wanted} ({first_line(error)}); "
+            "update the NVIDIA driver and ONNX Runtime"
+        ) from error
     if used != wanted:
         raise DeviceError(
             f"ONNX Runtime could not start {wanted} and uses {used}; cuDNN or cuBLAS may be missing: {_INSTALL}"
@@ -182,7 +185,7 @@ def shrink_arena(backend: Backend) -> None:
     small convolution with this option.
     """
     kind = "gpu" if backend.name == "cuda" else "cpu"
-    with suppress(Exception):  # if this fails, the pool stays as large as it is, which is no error
+    with suppress(Exception):  # if this fails, the pool stays as large as it is, which does no harm
         _convolve(backend, ("memory.enable_memory_arena_shrinkage", f"{kind}:{backend.index}"))
 
 

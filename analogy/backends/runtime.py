@@ -37,10 +37,10 @@ PACKAGES = (
 ERROR = 3
 """Log level at which ONNX Runtime writes errors to standard error, but no warnings."""
 FATAL = 4
-"""Log level at which ONNX Runtime writes only fatal errors; it raises other errors anyway."""
+"""Log level at which ONNX Runtime writes only fatal errors; it raises others as exceptions."""
 _TOO_LITTLE = "there is not enough memory to load ONNX Runtime; close other programs, or raise the limit (`ulimit -v`)"
 _AS_REQUESTED = 1
-"""ONNX Runtime's number of the strategy by which a memory pool grows by just what is requested."""
+"""ONNX Runtime's number for the strategy that a memory pool grows by exactly the requested size."""
 
 _log = logging.getLogger("analogy")
 
@@ -48,7 +48,7 @@ _log = logging.getLogger("analogy")
 def installed() -> dict[str, str]:
     """Return a dict from the name of each installed package of ONNX Runtime to its version.
 
-    There should be exactly one.
+    A working installation has exactly one package.
     """
     found = {}
     for name in PACKAGES:

@@ -15,7 +15,7 @@ from .argument_types import Float32, Float32s, Int32s, Int64
 from .frames import frame_of
 
 _inline = njit(error_model="numpy")
-"""Decorator of functions that Numba compiles for the kernels that call them."""
+"""Decorator for functions that kernels call, which Numba compiles together with the kernels."""
 
 
 def gradient(y0: Int64, y1: Int64, pixels: Float32s, h: Int64, w: Int64, out: Float32s) -> None:
@@ -126,7 +126,7 @@ def _meet(labels, y, x, axis, h, w):
 
 @_inline
 def _weak(square, threshold):
-    """Return the factor of a difference: near 1 far below the threshold, 1/2 at it, 0 far above.
+    """Return a factor that falls from 1 to 0 as `square` grows, and is 1/2 at the threshold.
 
     Both arguments are squared lengths.
     """
@@ -188,7 +188,7 @@ def solve_columns(x0: Int64, x1: Int64, shifts: Float32s, f: Float32s, excess: F
     for y in range(1, h):
         t = y * w
         for x in range(x0, x1):
-            # A pivot is 1 + excess. The excess is a sum of positive numbers, so no digits cancel.
+            # The pivot of a row is 1 + excess, a sum of positive numbers, so no digits cancel.
             inverse = one / (one + excess[t - w + x])
             excess[t + x] = shifts[x] + excess[t - w + x] * inverse
             f[t + x] += f[t - w + x] * inverse

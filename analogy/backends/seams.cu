@@ -113,8 +113,8 @@ __device__ __forceinline__ bool meet(const int* labels, int y, int x, int axis, 
   return false;
 }
 
-// Returns the factor of a difference: near 1 if `square` is far below the threshold, 1/2 at the threshold, near 0 far
-// above it. Both arguments are squared lengths.
+// Returns a factor that falls from 1 to 0 as `square` grows, and is 1/2 at the threshold. Both arguments are squared
+// lengths.
 __device__ __forceinline__ float weak(float square, float threshold) {
   const float fourth = square * square, limit = threshold * threshold;
   return limit / (fourth + limit);
@@ -159,7 +159,7 @@ extern "C" __global__ void solve_columns(const float* __restrict__ shifts, float
   const int x = blockIdx.x * blockDim.x + threadIdx.x;
   if (x >= w) return;
   const float shift = shifts[x];
-  // A pivot is 1 + excess. The excess is a sum of positive numbers, so no digits cancel.
+  // The pivot of a row is 1 + excess, a sum of positive numbers, so no digits cancel.
   float over = shift, value = f[x];
   excess[x] = over;
   for (int y = 1; y < h; ++y) {

@@ -163,7 +163,7 @@ class _Run:
         return ", ".join(_compare(backend.to_host(x), y) for x, y in zip(actual, expected, strict=True))
 
     def both_directions(self) -> str:
-        """Compare two searches that share their launches with the same searches on the CPU."""
+        """Check that two searches in shared launches find the same fields as on the CPU."""
         cpu = CpuBackend(1)
         arguments = _arguments(cpu)["propagate"]
         a, b, nnf, d = arguments[:4]
@@ -177,7 +177,7 @@ class _Run:
         )
 
     def other_devices(self) -> str:
-        """Compare a kernel on every other device with the CPU."""
+        """Compare the result of one kernel on each further CUDA device with that on the CPU."""
         count = self.cp.cuda.runtime.getDeviceCount()
         for index in range(1, count):
             self.kernel("propagate", cuda.CudaBackend(index))
@@ -239,7 +239,7 @@ def _arguments(cpu: CpuBackend) -> dict[str, tuple[Any, ...]]:
     """Return a dict from the name of each kernel to the arguments with which it is tested.
 
     The arrays are small, and their sides are different odd numbers. The random numbers are the same
-    in every run. The source has two frames.
+    in every run. The source `b` has two frames.
     """
     rng = np.random.default_rng(0)
     size_a, size_b = (19, 23), (17, 29)
@@ -296,7 +296,8 @@ def _compare(actual: np.ndarray, expected: np.ndarray) -> str:
         if same < SAME_MATCHES:
             raise RuntimeError(f"only {same:.1%} of the matches are the same as on the CPU")
         return f"{same:.1%} of the matches are the same as on the CPU"
-    rounding = 1e-5 if actual.dtype == np.float32 else 1  # joined features are whole numbers
+    # Joined features are whole numbers, which the two devices may round in different directions.
+    rounding = 1e-5 if actual.dtype == np.float32 else 1
     difference = float(np.abs(actual.astype(float) - expected).max())
     if not difference <= rounding:
         raise RuntimeError(f"differs from the CPU by {difference:.1e}")

@@ -58,7 +58,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         new.mkdir()
         yield new
         if path.is_dir():
-            path.rmdir()  # on Windows, a folder cannot replace even an empty one
+            path.rmdir()  # on Windows, a folder cannot replace another folder, even an empty one
         new.replace(path)
 
 

@@ -84,9 +84,9 @@ def without_warnings() -> Iterator[None]:
     """Ignore all Python warnings during the block.
 
     Warnings are ignored in all threads until the last thread has left a block of this function.
-    Each `warnings.catch_warnings` restores at its end what it found at its beginning. So if each
-    thread used a separate one, a thread that ends late could restore the ignoring of another one,
-    and warnings would be ignored for ever.
+    Each `warnings.catch_warnings` restores at its end the filters that it found at its beginning.
+    So if each thread used a separate one, a thread that began during the block of another thread
+    and ended after it would restore that thread's filters, and warnings would be ignored for ever.
     """
     global _threads, _caught
     with _lock:

@@ -15,7 +15,7 @@ if sys.platform == "win32":
     import msvcrt
 
     def _hold(file: int) -> None:
-        os.lseek(file, 1 << 40, os.SEEK_SET)  # beyond the end, because others cannot read locked bytes
+        os.lseek(file, 1 << 40, os.SEEK_SET)  # a byte beyond the end, because others cannot read a locked byte
         msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
 
 else:
@@ -29,8 +29,7 @@ def lock(file: int, path: Path, if_held: str) -> None:
     """Lock an open file until it is closed.
 
     Raises `OutputError`, which names `path`, if another run has locked the file, or if the file
-    system does not support locks. In the first case, `if_held` is the first sentence of the
-    message.
+    system does not support locks. In the first case, the message gives `if_held` as the reason.
     """
     try:
         _hold(file)

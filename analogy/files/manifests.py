@@ -1,8 +1,8 @@
 """The manifest `settings.json`, which says how the results in a folder were made.
 
 A transfer writes a manifest, and so does the painting of a film. It contains the checksum of each
-file. Its key "kind" says which of the two has written it, so that a transfer does not replace a
-film, or a film the results of a transfer.
+result. Its key "kind" says which of the two has written it, so that neither replaces the results of
+the other.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class Places:
         return found[0] if found else ""
 
     def _path(self, place: Place) -> str:
-        """Return the path of a file with the links to its folder resolved.
+        """Return the path of a file, with links in the path of its folder resolved.
 
         An address is returned unchanged.
         """

@@ -1,4 +1,4 @@
-"""The method of the paper: pictures become nearest-neighbour fields, and fields become pictures.
+"""The method of Liao et al. 2017: it finds fields between pictures, and paints pictures from them.
 
     pair            pair of pictures, its sides, and the directions between them
     matching        coarse-to-fine loop, which finds the fields
@@ -16,8 +16,9 @@
     memory, costs   estimates of memory and time
     bands           division of the work on a picture among threads
 
-The section numbers in this package are those of Liao et al. 2017. The package takes arrays,
-settings, and a backend that runs the kernels. It reads no arguments of the command line.
+The section numbers in this package are those of that paper. A field is a nearest-neighbour field.
+The package takes arrays, settings, and a backend that runs the kernels. It reads no arguments of
+the command line.
 
 May import: `networks`, `pictures`, `backends`, `files`, `settings`, `progress`, `errors`.
 """

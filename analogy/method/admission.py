@@ -1,4 +1,4 @@
-"""Checks of a picture's size before it is decoded.
+"""Checks of a picture's size, and of the free memory, before the picture is decoded.
 
 A compressed file of a few bytes may decode to gigabytes of pixels.
 """
@@ -21,17 +21,18 @@ def working_size(size: Size, settings: Settings) -> Size:
     """Return the working size (rows, columns) of a picture of `size`.
 
     A picture with more than `settings.max_pixels` pixels is shrunk to that number. The sides of
-    every picture are then multiplied by `settings.ratio`, so that larger structures match at a
-    ratio below 1. Each side stays at least 16. The authors' program has a ratio, but no maximum
-    number of pixels.
+    every picture are then multiplied by `settings.ratio`. At a ratio below 1 the method matches
+    larger structures. Each side stays at least 16. The authors' program has such a ratio, but no
+    maximum number of pixels.
     """
     return fitted_size(size, settings.max_pixels, settings.ratio)
 
 
 def check_limit(most: Any) -> int | None:
-    """Return the maximum number of pixels of a picture that a caller sets; None for no limit.
+    """Check and return the maximum number of pixels that a caller allows for each picture.
 
-    Raises `SettingsError` if `most` is not a whole number, or is below `SMALLEST` squared.
+    None means no limit. Raises `SettingsError` if `most` is not a whole number, or is below
+    `SMALLEST` squared.
     """
     if most is None:
         return None
@@ -117,5 +118,5 @@ def like(size: Size, name: str) -> Admit:
 def differs(own: Size, label: str, size: Size, name: str) -> ImageError:
     """Return the error for a picture that does not have the size of the picture `name`."""
     return ImageError(
-        f"{label} is {own[1]} x {own[0]} pixels and {name} {size[1]} x {size[0]}; give pictures of one size"
+        f"{label} is {own[1]} x {own[0]} pixels and {name} is {size[1]} x {size[0]}; give pictures of one size"
     )

@@ -1,4 +1,4 @@
-"""Division of the work on a picture into bands of rows, which threads of the CPU process."""
+"""Division of the work on a picture into bands of rows for the threads of the CPU backend."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..backends import Backend
 from ..progress import Tick, side_by_side
 
 _BAND = 1 << 16
-"""Number of pixels of a band on the CPU, small enough for the CPU's caches."""
+"""Maximum number of pixels of a band on the CPU, so that a band fits into the caches."""
 
 
 def in_bands(backend: Backend, height: int, width: int, work: Callable[[slice], None], tick: Tick) -> None:

@@ -11,7 +11,7 @@ LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def keep_colours(backend: Backend, result: Array, content: Array) -> Array:
-    """Return the luminance of `result` with the chroma of `content`.
+    """Return a picture with the luminance of `result` and the chroma of `content`.
 
     The source is Gatys et al. 2016, section 5.1. Luminance is Y, and chroma is Cb and Cr (ITU-R
     BT.601). A change of red, green and blue by the same amount changes Y, but not Cb and Cr. So the

@@ -16,7 +16,7 @@ from .features import LEVELS
 from .pair import Pair
 
 _PRODUCT = 0.5e-9
-"""Seconds of a search iteration for each multiplication in one patch distance."""
+"""Seconds of a search iteration, per position and per multiplication in a patch distance."""
 _MULTIPLICATION = 5e-12
 """Seconds per multiplication in a network's convolutions."""
 _ELEMENT = 1.2e-9
@@ -120,10 +120,9 @@ def _inversion(widths: Sequence[int], level: int, settings: Settings) -> float:
 
 
 def _network(widths: Sequence[int], levels: Sequence[int]) -> float:
-    """Return the seconds that some layers of a network take, per pixel of the picture.
+    """Return the seconds that the layers of `levels` take in a network, per pixel of the picture.
 
-    For each of `levels`, these are the layers that compute relu(L)_1 from relu(L-1)_1, or from the
-    picture if L = 1.
+    The layers of level L compute relu(L)_1 from relu(L-1)_1, or from the picture if L = 1.
     """
     total = 0.0
     for level in levels:

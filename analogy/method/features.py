@@ -48,8 +48,8 @@ class Features:
     backend
         The backend that runs the network.
     sessions
-        The sessions of the graphs, with the methods of `Sessions`. If they are not given, ONNX
-        Runtime loads the graphs of the folder.
+        Object with the methods of `Sessions`, which returns the sessions of the graphs; None for
+        a new `Sessions`, which loads the graphs of the folder.
 
     Raises
     ------
@@ -68,8 +68,8 @@ class Features:
         self.projections = _read_projections(self._files, backend)
         self.search_widths = {level: self._search_width(level) for level in LEVELS}
         self._sessions = sessions or Sessions(self._files, backend)
-        # A pool keeps the threads that run the network. The C library allocates memory for each new
-        # thread, and does not free it when the thread ends.
+        # A pool reuses the threads that run the network, because the C library allocates memory for
+        # each new thread, and does not free it when the thread ends.
         self._runners = ThreadPoolExecutor(_MOST_RUNS, thread_name_prefix="analogy-network")
 
     def pyramid(self, pixels: Array) -> dict[int, Array]:
@@ -260,8 +260,8 @@ def _read_projections(files: ModelFiles, backend: Backend) -> dict[int, Array]:
         fits = matrix.ndim == 2 and matrix.shape[0] == width and 1 <= matrix.shape[1] <= width
         if not fits or matrix.dtype != np.float32 or not np.isfinite(matrix).all():
             raise ModelError(
-                f"{path}: level{level} is {matrix.dtype} {matrix.shape}; it must be finite float32 "
-                f"({width}, 1 to {width})"
+                f"{path}: level{level} is {matrix.dtype} {matrix.shape}; it must be a finite float32 array "
+                f"with {width} rows and 1 to {width} columns"
             )
     return {level: backend.asarray(matrix) for level, matrix in found.items()}
 

@@ -104,7 +104,8 @@ def colour(flow: np.ndarray, largest: float | None = None) -> np.ndarray:
     """Return the usual colours of a flow: hue shows direction, and white means no displacement.
 
     Right is red, down is yellow, left is blue and up is violet, as in the code that Baker et al.
-    published. Displacements longer than `largest` are darker, and unknown ones are black.
+    published. Displacements longer than `largest` are darker, and unknown
+    displacements are black.
 
     Parameters
     ----------
@@ -153,8 +154,8 @@ def warp(image: Any, nnf: Any, size_b: Sequence[int] | None = None) -> Any:
     Parameters
     ----------
     image
-        (HB, WB) or (HB, WB, C) of any dtype: colours, labels or a mask. It is a NumPy array if the
-        field is one, and a CuPy array if the field is one.
+        (HB, WB) or (HB, WB, C) of any dtype: colours, labels or a mask. It must be a NumPy array
+        if `nnf` is a NumPy array, and a CuPy array if `nnf` is a CuPy array.
     nnf
         (H, W, 2) of integers, a field.
     size_b

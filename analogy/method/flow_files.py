@@ -29,9 +29,10 @@ _BYTES = 150
 _LARGEST_SIDE = 99999
 """Largest width or height in a .flo file, as in Middlebury's own reader."""
 _LARGEST_OTHER = 1 << 20
-"""Size, in bytes, up to which an array is read before it is checked that it is a field.
+"""Largest array, in bytes, that is read although its header shows that it is not a field.
 
-A larger array that is not a field is refused by its header, so that it takes no memory.
+`to_flow` then refuses the array. A larger array is refused before it is read, so that it takes no
+memory.
 """
 
 
@@ -102,10 +103,11 @@ def write_flo(path: str | os.PathLike[str], nnf: np.ndarray, known: np.ndarray |
 
 
 def write_text(path: str | os.PathLike[str], nnf: np.ndarray) -> None:
-    """Write a field as the text format of the authors' program: "dx dy" lines, row by row.
+    """Write a field in the text format of the authors' program: a line "dx dy" for each position.
 
-    The authors' program calls this file flowAB.txt. Raises `ImageError` if `nnf` is not (H, W, 2)
-    of integers, and `OutputError` if the file cannot be written.
+    The positions are written row by row. The authors' program calls this file flowAB.txt. Raises
+    `ImageError` if `nnf` is not (H, W, 2) of integers, and `OutputError` if the file cannot be
+    written.
     """
     nnf = check_field(nnf)
     columns = np.arange(nnf.shape[1])
@@ -118,7 +120,7 @@ def write_text(path: str | os.PathLike[str], nnf: np.ndarray) -> None:
 def read(path: str | os.PathLike[str], width: int | None = None) -> np.ndarray:
     """Read the flow in a .npz file (its array `nnf`), in a .flo file or in a .txt file.
 
-    `to_nnf` turns it into a field again.
+    `to_nnf` turns a flow into a field.
 
     Parameters
     ----------

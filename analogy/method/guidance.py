@@ -28,14 +28,15 @@ MOST_LABELS = 256
 A picture with more is a photograph, or has smoothed edges.
 """
 _MOST_CANDIDATES = 4096
-"""Maximum number of positions of a region that are compared to find the nearest one.
+"""Maximum number of allowed positions that are compared to replace a forbidden match.
 
-Of a larger region, evenly spaced positions are compared. The search then improves the match.
+If more positions have the label, every n-th of them is compared. The search then improves the
+match.
 """
 _MOST_NAMED = 8
-"""Maximum number of ignored labels of a mask that are logged one by one."""
+"""Maximum number of ignored labels of a mask that are logged in a line each."""
 IGNORED = -1
-"""Label of positions whose colour does not occur on the other side."""
+"""Label of positions whose colour does not occur in the masks of the other side."""
 UNLABELLED = -2
 """Label of transparent positions."""
 _OPAQUE = 128

@@ -96,9 +96,9 @@ def minimise(
 
 
 def _read(xp: Any, *values: Any) -> list[float]:
-    """Return the numbers in `values`, numbers or arrays of the device, in one list.
+    """Return all numbers in `values` as one list, after a single copy from the device.
 
-    They are copied from the device together.
+    `values` are numbers or arrays of the device.
     """
     numbers: list[float] = xp.concatenate([xp.asarray(value).reshape(-1) for value in values]).tolist()
     return numbers
@@ -107,8 +107,8 @@ def _read(xp: Any, *values: Any) -> list[float]:
 class _History:
     """Latest pairs (s_i, y_i) of L-BFGS: a step, and the change of the gradient over that step.
 
-    The usual two-loop recursion computes products of long arrays, one after the other. Here the dot
-    products of all stored arrays with each other are known numbers. The recursion runs on these
+    The usual two-loop recursion computes products of long arrays, one after the other. This class
+    stores the dot products of all its arrays with each other. The recursion runs on these
     numbers, and yields a coefficient for each array (Chen, Wang & Zhou 2014, "Large-scale L-BFGS
     using MapReduce"). A new pair needs one launch for the dot products of all arrays with one
     array, and a direction needs one weighted sum of all arrays. That is a few launches instead of
@@ -176,7 +176,7 @@ class _History:
         s_dot_g, y_dot_g, self._g_dot_g, *by_y = products
         s_dot_y, y_dot_y = np.reshape(by_y, (-1, 2)).T
         count, free = len(s_dot_y), self._free
-        # The new gradient is the old one plus y.
+        # The new gradient is the previous gradient plus y, so its products grow by those of y.
         self._s_dot_g[:count] += s_dot_y
         self._y_dot_g[:count] += y_dot_y
         if s_dot_y[free] > 1e-10 * y_dot_y[free]:  # keeps the approximation positive definite

@@ -1,14 +1,14 @@
 """Deep image analogy: the coarse-to-fine loop of Liao et al. 2017.
 
-The paper is "Visual Attribute Transfer through Deep Image Analogy". Given A and B', it finds A' (A
-in the looks of B') and B (B' in the looks of A). The function `match` is the paper's algorithm.
-From level 5 to level 1, it searches the nearest-neighbour fields between A and B', and reconstructs
-the features of A' and of B at the next finer level from these fields. If B is known, as in
-Hertzmann et al. 2001 ("Image Analogies"), only A' is made.
+The paper is "Visual Attribute Transfer through Deep Image Analogy". Given A and B', the method
+finds A' (A in the looks of B') and B (B' in the looks of A). The function `match` is the paper's
+algorithm. From level 5 to level 1, it searches the nearest-neighbour fields between A and B', and
+reconstructs the features of A' and of B at the next finer level from these fields. If B is known,
+as in Hertzmann et al. 2001 ("Image Analogies"), only A' is made.
 
 A `Way` is a direction, from a content to its sources. Its `Sheet` stacks all sources (several B',
-for instance) in one array, and `frames` are the places of the sources in it. `Features.for_search`
-projects features onto the channels that the search compares.
+for instance) in one array, and `frames` are the rows and columns of each source on the sheet.
+`Features.for_search` projects features onto the channels that the search compares.
 """
 
 from __future__ import annotations

@@ -87,8 +87,8 @@ def check(
 ) -> None:
     """Raise `MemoryLimitError` if a transfer takes more memory than is free on the device.
 
-    `label` is the name of the first picture in the message. The other parameters are those of
-    `estimate`.
+    `label` is the name of the first picture of `full` in the message. The other parameters are
+    those of `estimate`.
     """
     need, free = estimate(widths, working, full, settings.photo, spare), backend.free_memory()
     if need > free:

@@ -11,8 +11,8 @@ The couplings k may differ by powers of ten from one pixel to the next. This has
 * The form of a coarser grid is the form of the finer grid, applied to interpolated values
   (Galerkin).
 * Relaxation solves whole rows and columns, because a coarser grid cannot represent a line one pixel
-  wide with strong couplings along it. It solves every second line at once, and then the others
-  (zebra lines).
+  wide with strong couplings along it. It solves every second line together, and then the
+  lines between them (zebra lines).
 
 The kernels belong to the backend. They work on three channels at a time, in float32.
 """
@@ -36,8 +36,8 @@ grid they outweigh couplings of 10,000, so a tenth grid would change little.
 class _Grid:
     """Grid of a multigrid, with odd sides.
 
-    `form`, `inverses` and `weights` are the arrays of `Backend`; the coarsest grid has no weights.
-    `f`, `u` and `residual`, (3, H, W), are overwritten by each cycle.
+    `form`, `inverses` and `weights` are arrays that `Backend` describes; the coarsest grid has no
+    weights. `f`, `u` and `residual`, (3, H, W), are overwritten by each cycle.
     """
 
     form: Array
@@ -87,7 +87,7 @@ class Multigrid:
         self.f, self.u, self.space = finest.f, finest.u, finest.residual
 
     def residual(self, f: Array | None, u: Array, out: Array) -> None:
-        """Write f - A u to `out`, all (3, H, W); None for `f` counts as zero."""
+        """Write f - A u to `out`, all (3, H, W); if `f` is None, it counts as zero."""
         self.backend.residual(self._grids[0].form, f, u, out)
 
     def cycle(self, between_steps: Callable[[], None] = lambda: None) -> None:

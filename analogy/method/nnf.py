@@ -1,9 +1,9 @@
 """Nearest-neighbour fields (NNF): their resampling, and their search by PatchMatch.
 
-For each position of one picture, a field holds its match in the other. It is (H, W, 2) int32: [y,
-x] holds the row and the column of the match. The search checks shapes and dtypes before it calls
-the kernels of the backend, which check nothing. The caller must ensure that every match lies in the
-other picture.
+A field holds the match of each position of one picture in the other picture. It is (H, W, 2) int32:
+[y, x] holds the row and the column of the match. The search checks shapes and dtypes before it
+calls the kernels of the backend, which check nothing. The caller must ensure that every match lies
+in the other picture.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ def identity(backend: Backend, size_a: Size, size_b: Size) -> Array:
 
 
 def upsample(backend: Backend, nnf: Array, size_a: Size, size_b: Size) -> Array:
-    """Return a field upsampled to the next finer level, whose maps have the sizes given.
+    """Return a field upsampled to the next finer level.
 
-    `size_a` and `size_b` are about twice the sizes before. Each position takes the match of its
-    parent, plus its own offset within the parent (section 4.4).
+    The maps of that level have the sizes `size_a` and `size_b`. Each position takes the match of
+    its parent, plus its own offset within the parent (section 4.4).
     """
     return backend.resample(nnf, size_a, size_b, (2, 2), (2, 2))
 

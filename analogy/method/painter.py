@@ -1,4 +1,4 @@
-"""Painting of a transfer's pictures from their fields, and their finishing."""
+"""Painting of a transfer's pictures from their fields, and refinement of the painted pictures."""
 
 from __future__ import annotations
 
@@ -85,10 +85,10 @@ class Painter:
         report.show(self.levels[level])
 
     def finish(self, way: Way, painted: Array, report: StageReporter) -> Array:
-        """Return a painted picture with the details and the colours of its content.
+        """Return a painted picture with the content's details and colours, if the settings say so.
 
-        The details are those of `photo.refine`, if `settings.photo` is set. The colours are those
-        of `keep_colours`, if `settings.keep_colors` is set.
+        If `settings.photo` is set, `photo.refine` adds the details. If `settings.keep_colors` is
+        set, `keep_colours` then adds the colours.
         """
         settings, backend = self._settings, self._backend
         of_photo, of_colours = split(report.part(f"finish {way.key}"), *costs.finishing(settings))

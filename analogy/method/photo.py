@@ -61,8 +61,8 @@ _log = logging.getLogger("analogy")
 def refine(backend: Backend, a: Array, a_prime: Array, tick: Tick = ignore) -> Array:
     """Return `a_prime` with the edges and details of `a`.
 
-    The result is a + WLS(a_prime - a), rounded and clipped. It takes about 140 bytes of memory per
-    pixel (see `memory`).
+    The result is a + WLS(a_prime - a), rounded and clipped. The refinement takes about 140 bytes of
+    memory per pixel (see `memory`).
 
     Parameters
     ----------
@@ -85,11 +85,13 @@ def refine(backend: Backend, a: Array, a_prime: Array, tick: Tick = ignore) -> A
     """
     if a.shape != a_prime.shape or a.ndim != 3 or a.shape[2] != 3 or 0 in a.shape:
         raise ImageError(
-            f"cannot refine a picture of shape {a_prime.shape} by one of {a.shape}; both must be the same (H, W, 3)"
+            f"cannot refine a picture of shape {a_prime.shape} with a picture of shape {a.shape}; both must have the "
+            "same shape (H, W, 3)"
         )
     if a.dtype != a_prime.dtype or a.dtype not in (np.uint8, np.uint16):
         raise ImageError(
-            f"cannot refine a picture of {a_prime.dtype} by one of {a.dtype}; both must be uint8, or both uint16"
+            f"cannot refine a picture of {a_prime.dtype} with a picture of {a.dtype}; both must be uint8, or both "
+            "uint16"
         )
     xp = backend.xp
     a, a_prime = backend.asarray(a), backend.asarray(a_prime)
@@ -186,7 +188,7 @@ class WLS:
         for iteration in range(1, MOST_ITERATIONS + 1):
             self.iterations = iteration
             grids.cycle(partial(tick, share))
-            high, low, rho = xp.stack([z.max(), z.min(), xp.vdot(r, z)]).tolist()  # one copy from a GPU
+            high, low, rho = xp.stack([z.max(), z.min(), xp.vdot(r, z)]).tolist()  # copied together
             correction = max(high, -low)
             if correction == 0:
                 break
@@ -196,7 +198,7 @@ class WLS:
             step = -rho / float(xp.vdot(p, q))
             backend.combine(step, p, 1.0, u)
             # The error is estimated as the sum of all later corrections, on the assumption that the
-            # ratio of each to the one before is the larger of the last two ratios.
+            # ratio of each correction to the previous one is the larger of the last two ratios.
             ratio = correction / before if before else 0.5
             slower, ratio_before, before = max(ratio, ratio_before), ratio, correction
             error = correction * slower / (1 - slower) if slower < 1 else np.inf
@@ -207,6 +209,8 @@ class WLS:
             share = max(share, log(first / min(error, first)) / log(first / tolerance))
             tick(share)
         else:
-            _log.info("photo refinement: stopped after %d iterations; values may be off by %.1g", iteration, error)
+            _log.info(
+                "photo refinement: stopped after %d iterations; values (0 to 1) may be off by %.1g", iteration, error
+            )
         tick(1)
         return u[:, : self.size[0], : self.size[1]]

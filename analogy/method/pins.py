@@ -203,7 +203,7 @@ def _sources(pins: np.ndarray, count: int) -> np.ndarray:
     for index, example in enumerate(pins[:, 4].tolist(), 1):
         if example not in range(1, count + 1):
             there = f"there are {count} pictures B'" if count > 1 else "there is one picture B'"
-            raise SettingsError(f"pin {index} ends in example {example:g}, and {there}; number them from 1")
+            raise SettingsError(f"pin {index} ends in example {example:g}, but {there}; examples are numbered from 1")
     found: np.ndarray = pins[:, 4].astype(np.int64) - 1
     return found
 
@@ -303,7 +303,7 @@ def _refuse_forbidden(pins: Pins, labels: Labels, names: Sequence[str]) -> None:
         if one == other or IGNORED in (one, other):
             continue
         here, there = (
-            "a place without a label" if label == UNLABELLED else f"the region {labels.colour(label)}"
+            "an unlabelled place" if label == UNLABELLED else f"the region {labels.colour(label)}"
             for label in (one, other)
         )
         raise SettingsError(
@@ -334,5 +334,5 @@ def _warn_of_crowds(pins: Pins, scale: float) -> None:
     ):
         pairs = np.argwhere(np.triu(wrong, 1)) + 1
         if len(pairs):
-            more = f" (and {len(pairs) - 1} other pairs)" if len(pairs) > 1 else ""
+            more = f" (the first of {len(pairs)} such pairs)" if len(pairs) > 1 else ""
             _log.warning("pins %d and %d%s %s", *pairs[0], more, words)

@@ -27,8 +27,8 @@ from .features import LEVELS, Features
 DIMENSIONS = {1: 16, 2: 32, 3: 64, 4: 256, 5: 256}
 """Level -> number of principal directions to keep, for a full-width network.
 
-On VGG-16 the relative error of the cosines is .05 at level 4 and .08 at level 5. With 128
-directions it would be .31 and .55.
+On VGG-16, the projection changes the cosines by a relative error of .05 at level 4 and .08 at level
+5. With 128 directions the errors would be .31 and .55.
 """
 PHOTOS = 130
 """Maximum number of photographs to use; of a longer list, evenly spaced entries are used."""
@@ -64,8 +64,8 @@ def find_projection(
 
     The features at random positions of the photographs are divided by their L2 norms, and are not
     centred. The columns of a projection are the first k right singular vectors of these features.
-    The seed of the positions is the place of the photograph in the list, so the same photographs
-    give the same projection.
+    The seed of the positions is the index of the photograph among those used, so the same
+    photographs give the same projection.
 
     Parameters
     ----------

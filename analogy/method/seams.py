@@ -44,9 +44,9 @@ EDGE = 0.25
 The gradient is measured as the L2 norm over both axes and the three channels, with values in 0..1.
 """
 JUMP = 0.2
-"""Jump between two neighbouring pixels of the result of which half stays.
+"""Size of a jump between two neighbouring pixels of the result at which half of the jump stays.
 
-The jump is measured as the L2 norm over the three channels, with values in 0..1.
+The size is measured as the L2 norm over the three channels, with values in 0..1.
 """
 
 
@@ -102,7 +102,7 @@ def remove_seams(
 def _solve_regions(
     backend: Backend, voted: Array, divergence: Array, epsilon: float, labels: Array, tick: Tick
 ) -> Array:
-    """Return `voted` without seams, solved for each region of equal labels separately.
+    """Return `voted` without seams; each region of equal labels is solved separately.
 
     So the colours of a region do not affect other regions.
     """

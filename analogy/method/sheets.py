@@ -34,7 +34,7 @@ that example fits far worse there.
 _WINDOW = 1
 """Radius of the square whose distances are summed to choose an example, in positions.
 
-The sum keeps pieces whole.
+The sum makes neighbouring positions choose the same example, which keeps pieces whole.
 """
 
 
@@ -63,7 +63,7 @@ class Sheet:
 
     @classmethod
     def spare(cls, sizes: Sequence[Size]) -> int:
-        """Return the number of positions that are outside all pictures, on a sheet of these sizes.
+        """Return the number of empty positions on a sheet of pictures of these sizes.
 
         For one picture or none the number is 0.
         """
@@ -103,7 +103,10 @@ class Sheet:
         return index
 
     def apart(self, backend: Backend, field: Array) -> Array:
-        """Return the picture, row and column of each match, (H, W, 3) int32 on the device."""
+        """Return the index of the picture, the row and the column of each match, (H, W, 3) int32.
+
+        The row is counted from the top of the picture. The array is on the device.
+        """
         picture = self.picture_of(backend, field)
         rows = field[..., 0] - backend.asarray(self.tops.astype(np.int32))[picture]
         return backend.xp.stack([picture, rows, field[..., 1]], axis=2)
@@ -139,7 +142,8 @@ class Sheet:
         xp, count = backend.xp, len(self.sizes)
         index = self.picture_of(backend, field)
         # The index of the picture has to be resampled like the field. So it is passed as the row of
-        # a match in an imaginary picture, which has one row per index before and two rows after.
+        # a match in an imaginary picture, which has one row per index before the resampling and
+        # two rows after it.
         parents = resample(xp.stack([index, xp.zeros_like(index)], axis=2), (count, 1), (2 * count, 2))[..., 0] // 2
         found = xp.zeros((*parents.shape, 2), np.int32)
         for k, (before, after) in enumerate(zip(self.sizes, other.sizes, strict=True)):
@@ -175,7 +179,7 @@ class SourceFeatures:
 
 
 def _down(backend: Backend, rows: int) -> Array:
-    """Return the offset by a number of rows, (2,) int32."""
+    """Return the offset that moves matches down by a number of rows, (2,) int32."""
     return backend.asarray(np.array([rows, 0], np.int32))
 
 

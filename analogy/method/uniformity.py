@@ -8,7 +8,7 @@ Here the cost of a match grows with the number of matches around it, as in StyLi
     E(p -> q) = d(p, q) + weight * mean_o min(u(q + o), MOST)
 
 The mean is over the offsets o of a patch, and d is the patch distance. The use u(q) is the number
-of matches in the patch around q, divided by the number that it would be if all positions of the
+of matches in the patch around q, divided by the number that there would be if all positions of the
 example were used equally (an even use). Liao et al. 2017 do not have the second term.
 
 The cost is stored in an additional channel of the joined features, so the kernels need no code for
@@ -31,14 +31,15 @@ from .sheets import Sheet
 LEVELS = (5, 4)
 """Levels at which a field is spread.
 
-At finer levels, spreading would break pieces up, and the vote of many small pieces is flat again.
+At finer levels, spreading would break pieces up, and the vote of many small pieces is as flat as
+before.
 """
 PASSES = 6
 """Number of search iterations that spread a field, after the usual search of a level."""
 WEIGHT = 0.3
-"""Cost of an even use at `uniformity` 1, in units of patch distance."""
+"""Cost of a use u of 1, which is an even use, at `uniformity` 1, in units of patch distance."""
 MOST = 6.0
-"""Use above which the cost no longer grows, in units of an even use."""
+"""Use u above which the cost of a match no longer grows; an even use has u = 1."""
 _CHANNELS = 4
 """Number of channels that are added to the joined features.
 

@@ -1,7 +1,7 @@
 """Reader for the layers of a `.caffemodel` file, without Caffe or a protobuf schema.
 
 The file is a protobuf message `NetParameter` of caffe.proto. Older files, such as the published
-VGG-19, have the layers in field 2 (`V1LayerParameter`: name = 4, blobs = 6), newer ones in field
+VGG-19, have the layers in field 2 (`V1LayerParameter`: name = 4, blobs = 6), newer files in field
 100 (`LayerParameter`: name = 1, blobs = 7). A blob is an array of weights.
 """
 
@@ -20,7 +20,7 @@ from .protobuf import fields, open_message, varint
 _NAME_AND_BLOBS = {2: (4, 6), 100: (1, 7)}
 """Field number of the layers -> field numbers of a layer's name and of its blobs."""
 _MOST_SIDES = 8
-"""Number of dimensions of a blob after which further ones are not read."""
+"""Maximum number of dimensions of a blob that are read; further dimensions are ignored."""
 
 
 def _varints(value: int | memoryview) -> Iterator[int]:

@@ -150,8 +150,8 @@ def check_graph(path: Path, card: Card, session: Any) -> None:
                 expected[axis:axis] = [] if width is None else [width]
                 raise ModelError(
                     f"{path}: {role} {name} is {found[name].type} {shape}, but its card says tensor(float) {expected}; "
-                    "the folder's files are not of one model, or the graph has a fixed size of picture; export the "
-                    "model again"
+                    "the folder's files are not of one model, or the graph has a fixed picture size; export the model "
+                    "again"
                 )
 
 

@@ -25,7 +25,10 @@ from .published import PUBLISHED
 GRAPHS = ("features.onnx", *(f"{kind}_{level}.onnx" for level in (5, 4, 3, 2) for kind in ("invert", "step")))
 """File names of the graphs: the features, and for each level the objective and a gradient step."""
 WEIGHTS = "weights.bin"
-"""Name of the file with the weights of the graphs; a model whose graphs contain them lacks it."""
+"""Name of the file with the weights of the graphs.
+
+A model whose graphs contain the weights themselves has no such file.
+"""
 PROJECTION = "projection.npz"
 """Name of the optional file with matrices (C, k) float32 that project features for the search.
 
@@ -147,7 +150,7 @@ def remove(name: str) -> Path:
         raise ModelError(f"there is no pulled model {name!r} to remove; {known}")
     try:
         with scratch_folder(cache()) as scratch:
-            folder.replace(scratch / name)  # a single step: no program finds a part of a model
+            folder.replace(scratch / name)  # in one step, so that no program finds half of a model
     except OSError as error:
         raise OutputError(f"{folder} cannot be removed: {error.strerror}; delete it by hand") from error
     return folder

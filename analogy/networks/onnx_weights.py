@@ -67,7 +67,7 @@ class Contents:
 def read_graph(path: Path) -> Contents:
     """Return the contents of the graph at `path` up to conv5_1.
 
-    Raises an error that names the first node of an unexpected kind (`ModelError`).
+    Raises `ModelError` with the name of the first node of an unexpected kind.
     """
     import onnx
 
@@ -79,7 +79,7 @@ def read_graph(path: Path) -> Contents:
 
 
 class _Reader:
-    """Graph that is being read."""
+    """Graph that is being read: its constants, and the nodes that lead to its last convolution."""
 
     def __init__(self, onnx: Any, graph: Any):
         self.onnx = onnx
@@ -127,7 +127,10 @@ class _Reader:
         return chain + [node for node in self.nodes if node.op_type == "Add" and chain[-1].output[0] in node.input]
 
     def contents(self) -> Contents:
-        """Return the layers of the chain and its preprocessing. Raises `ModelError`."""
+        """Return the layers of the chain and its preprocessing.
+
+        Raises `ModelError` if the chain is not that of a VGG.
+        """
         before, layers = _Before(self), list[Layer]()
         level, index, padded, wants_relu = 1, 0, False, False
         for node in self.chain:
@@ -167,7 +170,7 @@ class _Reader:
             wanted = {"strides": ([1, 1], side), "pads": (pads, [0] * 4), "dilations": ([1, 1], side), "group": (1, 1)}
         else:
             wanted = {"strides": ([2, 2], side), "kernel_shape": ([2, 2], None), "pads": ([0] * 4, [0] * 4)}
-        # The two kinds of padding differ only in the end at which an odd side is padded.
+        # SAME_UPPER and SAME_LOWER differ only in the end at which an odd side is padded.
         if has.get("auto_pad", b"NOTSET") in (b"SAME_UPPER", b"SAME_LOWER"):
             has["pads"] = [0] * 4 if node.op_type == "MaxPool" else [1] * 4
         for key, (value, default) in wanted.items():
@@ -267,7 +270,8 @@ class _Before:
             if starts is None or ends is None or axes is None or steps is None or starts.size != 1:
                 return False
             cut = slice(int(starts[0]), int(ends[0]), int(steps[0]))
-            # ONNX clamps the end of a slice with a negative step to before the first element.
+            # If the step is negative, ONNX clamps the end of a slice to the place before the first
+            # element.
             end = None if cut.stop < -3 else cut.stop
             fits = int(axes[0]) in (axis, axis - 4) and [0, 1, 2][cut.start : end : cut.step] == [2, 1, 0]
         if fits:
@@ -302,7 +306,10 @@ class _Before:
 
 
 def _per_channel(bias: np.ndarray | None, kernel: np.ndarray, where: str) -> np.ndarray:
-    """Return a bias that a node adds as one number for each channel, or raise `ModelError`."""
+    """Return the bias that an Add node adds, as one number for each channel.
+
+    Raises `ModelError` if the array has another shape than a bias.
+    """
     shape = () if bias is None else bias.shape
     if bias is None or shape[-3:] != (len(kernel), 1, 1) or bias.size != len(kernel):
         raise ModelError(f"{where} adds an array of shape {shape}; expected a bias of {(len(kernel), 1, 1)}")

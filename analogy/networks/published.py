@@ -34,7 +34,7 @@ class PublishedFile:
         Size in bytes, if it is known.
     by_hand : str
         Address for a download by hand, if an automatic download would not be safe or polite. The
-        command `models pull --from` accepts such a file.
+        command `models pull --from` accepts a file that was downloaded by hand.
     """
 
     name: str

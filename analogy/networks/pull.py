@@ -4,8 +4,8 @@ A file is opened only after its checksum has been compared with the published ch
 appears in the cache completely or not at all: a process makes it in a scratch folder, and then
 moves it to its place in one step. The process locks its scratch folder. So any number of processes
 can pull models at the same time, and the next pull deletes the scratch folder of a killed process.
-The extra `export` is needed. Downloads use the proxies that the environment variables HTTPS_PROXY
-and NO_PROXY set.
+Download and conversion need the extra `export`. Downloads use the proxies that the environment
+variables HTTPS_PROXY and NO_PROXY set.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def _download(name: str, model: Published, scratch: Path, progress: Any) -> tupl
     """Download one of the model's files, and return it with its path.
 
     The files and their addresses are tried in order, until a download has the right checksum.
-    Raises `ModelError` if none has.
+    Raises `ModelError` if no download has it.
     """
     try:
         import requests

@@ -50,7 +50,7 @@ class _Tensor(NamedTuple):
 class _RebuildTensor:
     """Replacement of PyTorch's function that builds a tensor."""
 
-    __slots__ = ()  # a pickle may set attributes of an object that it looks up, so it has none
+    __slots__ = ()  # a pickle may set attributes of an object that it looks up, so this object has none
 
     def __call__(self, storage: tuple[str, str], offset: int, shape: Any, strides: Any, *_: Any) -> _Tensor:
         dtype, key = storage
@@ -143,7 +143,10 @@ class TorchZip:
         self._zip.close()
 
     def _open(self) -> tuple[str, dict[str, _Tensor]]:
-        """Return the folder in the zip and the tensors by their names. Raises `ModelError`."""
+        """Return the folder in the zip and the tensors by their names.
+
+        Raises `ModelError` if the zip has no state dict that can be read.
+        """
         names = [name for name in self._zip.namelist() if re.fullmatch(r"([^/]+/)?data\.pkl", name)]
         if len(names) != 1:
             raise ModelError(
@@ -175,7 +178,10 @@ class TorchZip:
         return root, {name: item for name, item in state.items() if isinstance(name, str) and isinstance(item, _Tensor)}
 
     def _bytes(self, name: str) -> bytes:
-        """Return the content of a file in the zip. Raises `ModelError`."""
+        """Return the content of a file in the zip.
+
+        Raises `ModelError` if the zip has no such file, or if the file is compressed.
+        """
         try:
             info = self._zip.getinfo(name)
         except KeyError:

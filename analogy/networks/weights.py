@@ -1,7 +1,8 @@
 """Reader for VGG-19 weights in five kinds of files, without PyTorch, Keras, Caffe or MXNet.
 
 * "keras", .h5: the weights of Keras's VGG19, with kernels HWIO. They are the original weights.
-* "caffe", .caffemodel: the file of the authors. They are the original weights.
+* "caffe", .caffemodel: the file that the authors of VGG published. They are the original
+  weights.
 * "torch", .pth: a state dict of PyTorch, with torchvision's names or with this project's
   (`conv1_1.weight` ..).
 * "safetensors", .safetensors: the same names as in .pth files. timm uses torchvision's names.
@@ -56,7 +57,7 @@ A damaged file of a few bytes can state any number.
 Found = tuple[dict[str, np.ndarray], str | Callable[[], Mapping[str, Any]]]
 """Weights under the names of `Network`, and their usual preprocessing.
 
-The preprocessing is a key of `PREPROCESSING`, or a function that returns such settings.
+The preprocessing is a key of `PREPROCESSING`, or a function that returns settings like its values.
 """
 
 
@@ -81,7 +82,8 @@ def read(path: Path, preprocessing: str | None = None) -> tuple[Network, str]:
     Raises
     ------
     ModelError
-        If the file is missing, damaged, of an unknown kind, or if it has no VGG-19 up to conv5_1.
+        If the file is missing, damaged or of an unknown kind, or if it has neither a VGG-19 nor a
+        VGG-16 up to conv5_1.
     """
     if preprocessing not in (None, *PREPROCESSING):
         raise ModelError(f"preprocessing {preprocessing!r} is unknown; choose from {', '.join(PREPROCESSING)}")
@@ -106,7 +108,7 @@ def _line(error: Exception) -> str:
 
 
 def recognise(path: Path) -> str:
-    """Return the kind of a file of weights. Raises `ModelError` if its content shows none."""
+    """Return the kind of a file of weights. Raises `ModelError` if the kind is unknown."""
     try:
         with open_regular(path) as file:
             head = file.read(64)
@@ -124,14 +126,14 @@ def recognise(path: Path) -> str:
         return "safetensors"
     if head.startswith(b"\x80") and head[1] <= pickle.HIGHEST_PROTOCOL:
         raise ModelError(
-            "it is a bare pickle, as PyTorch wrote before 1.6, which is not read for safety; "
+            "it is a bare pickle, as PyTorch wrote before 1.6, which for safety is not read; "
             "save it again with PyTorch: torch.save(torch.load(OLD, weights_only=True), NEW)"
         )
     if head.lstrip().startswith((b"<", b"version https://git-lfs")):
         raise ModelError("it is a web page or a Git LFS pointer instead of weights; download the file itself")
     kind = _protobuf_kind(path, head)
     if kind is None:
-        raise ModelError("it is not .h5, .caffemodel, .pth, .safetensors or .onnx, by its content; " + DAMAGED)
+        raise ModelError("by its content, it is not .h5, .caffemodel, .pth, .safetensors or .onnx; " + DAMAGED)
     return kind
 
 
@@ -236,7 +238,7 @@ def _read_caffe(path: Path) -> Found:
 
 
 def _from_names(names: list[str], load: Callable[[str], Any], ndim: Callable[[str], int]) -> Found:
-    """Return the weights under torchvision's names or this project's.
+    """Return the weights of a file that uses torchvision's names or this project's names.
 
     torchvision's names are `features.0.weight` .., this project's `conv1_1.weight` ... In
     torchvision's numbers, a convolution with its ReLU counts as two layers, and a pooling as one.
@@ -248,7 +250,10 @@ def _from_names(names: list[str], load: Callable[[str], Any], ndim: Callable[[st
         return {key: _floats(load(plain[key])) for key in wanted if key in plain}, "compact"
     numbers = sorted(int(match[1]) for name in plain if (match := re.fullmatch(r"features\.(\d+)\.weight", name)))
     if not numbers:
-        raise ModelError("it has neither features.0.weight .., as in torchvision and timm, nor conv1_1.weight ..")
+        raise ModelError(
+            "it has neither features.0.weight .., as in torchvision and timm, nor conv1_1.weight ..; expected the "
+            "weights of VGG-19"
+        )
     weights: dict[str, np.ndarray] = {}
     level, index, previous = 1, 0, -2
     for number in numbers:

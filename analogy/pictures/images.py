@@ -146,8 +146,8 @@ def resize(rgb: Array, height: int, width: int, *, quick: bool = False) -> Array
 
     The filter is Lanczos. When Pillow shrinks a picture, it widens the filter. So there is no
     aliasing, and edges stay sharper than with a box filter; the features depend on sharp edges. If
-    `quick`, Pillow first shrinks by a whole factor with a box filter. The result is good enough to
-    be looked at.
+    `quick`, Pillow first shrinks by a whole factor with a box filter. The result is good enough for
+    viewing, but not for the features.
 
     Raises ImageError for an array of another shape or dtype, or for a side below 1 pixel.
     """
@@ -214,8 +214,8 @@ def montage(pictures: Sequence[Array], *, gap: int = 8, height: int | None = Non
 def composite(pixels: Array, alpha: Array, ground: Any) -> Array:
     """Return `pixels` (H, W, 3) laid on the background `ground`, with the opacity `alpha`.
 
-    `alpha` is (H, W) uint8. The pixels have any integer dtype, which the result has, too. `ground`
-    is one colour (3,) or one grey level.
+    `alpha` is (H, W) uint8. The pixels may have any integer dtype, and the result has the same.
+    `ground` is one colour (3,) or one grey level.
     """
     weight = alpha[..., None] * np.float32(1 / 255)
     return np.rint(pixels * weight + np.asarray(ground, np.float32) * (1 - weight)).astype(pixels.dtype)

@@ -24,7 +24,7 @@ SUFFIXES = (*WRITERS, ".gif", ".avif", ".heic", ".heif", ".jfif", ".jpe")
 _MOST_NAMED = 5
 """Largest number of files that a log line names."""
 _LAST_NUMBER = re.compile(r"(.*?)(-?)(\d+)(\D*)", re.DOTALL)
-"""Pattern of a name: the part before the last number, a minus, the number, and the rest."""
+"""Pattern of a name: the part before the last number, a minus or nothing, the number, the rest."""
 
 AnyPath = TypeVar("AnyPath", str, Path)
 

@@ -20,7 +20,7 @@ _LONGEST_PROFILE = 1 << 25
 
 
 def without_long_texts(file: IO[bytes]) -> tuple[IO[bytes], bytes | None]:
-    """Return a file that Pillow can read, and the colour profile that was removed from it or None.
+    """Return a file that Pillow can read, and the colour profile removed from it, or None.
 
     If a file has texts or a profile that Pillow refuses, the function copies it to memory without
     them. Any other file is returned itself, at its beginning. If a profile of more than

@@ -36,7 +36,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF") + (("AVIF",) if features
 Pillow's other formats are not accepted. For EPS files, for instance, it would start Ghostscript.
 """
 _A_TIFF = "is a TIFF file that is damaged, or has pixels of a kind that cannot be read"
-"""Message about a TIFF file that Pillow does not recognise."""
+"""Words of messages about a TIFF file that Pillow does not recognise; they follow its name."""
 MOST_BYTES = 1 << 30
 """Largest number of bytes that are read from an open file (a stream may never end)."""
 
@@ -261,7 +261,7 @@ def _read_file(file: IO[bytes], label: str, admit: Admit, grounded: bool) -> Pic
 
 
 def _numbers(file: IO[bytes]) -> NumbersFile | None:
-    """Return the pixels of a TIFF file that Pillow cannot decode, or None for any other file."""
+    """Return a TIFF file that Pillow cannot decode as a `NumbersFile`, or None for another file."""
     numbers = find_numbers(file)
     file.seek(0)
     if numbers is not None:
@@ -318,7 +318,7 @@ def _image_error(error: Exception, label: str) -> ImageError:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
         return ImageError(f"{label} is too large; make it smaller than {most:.1f} megapixels. {reason(error)}")
     if isinstance(error, OSError) and error.errno is not None:
-        return ImageError(f"{label} cannot be read ({reason(error)})")
+        return ImageError(f"{label} cannot be read ({reason(error)}); give another file")
     return ImageError(f"{label} is damaged or truncated and cannot be decoded ({reason(error)}); give an intact file")
 
 
@@ -335,7 +335,7 @@ def _prepare(image: Any, label: str) -> str:
             raise ImageError(f"{label} is a 16-bit TIFF file with separate planes; save it with interleaved channels")
         return ""
     scale = {"1": 255, "L;2": 85, "L;4": 17}.get(raw)
-    if scale and "transparency" in image.info:  # Pillow scales the pixels of a PNG file to 0..255, but not this
+    if scale and "transparency" in image.info:  # Pillow scales the pixels to 0..255, but not this value
         image.info["transparency"] = min(255, scale * image.info["transparency"])
     return raw
 
@@ -378,7 +378,7 @@ def _from_pil(image: Image.Image, samples: Array | None, label: str, grounded: b
 
     `samples`, (H, W, bands) uint16, are its pixels if the file has 16 bits; otherwise None.
     """
-    icc = image.info.get("icc_profile") if image.mode != "LAB" else None  # Pillow itself converts Lab
+    icc = image.info.get("icc_profile") if image.mode != "LAB" else None  # Pillow converts Lab without a profile
     transparent = image.info.get("transparency")  # for PNG, the colour of transparent pixels
     alpha: Array | None = None
     if samples is None and image.mode.startswith("I;16"):

@@ -13,7 +13,7 @@ _BITS = 22
 
 
 def lanczos(xp: Any, pixels: Any, height: int, width: int) -> Any:
-    """Return `pixels` (H, W, 3) uint8 resized to `height` x `width`, bit for bit as by Pillow.
+    """Return `pixels` (H, W, 3) uint8 resized to `height` x `width`, equal to Pillow's result.
 
     `xp` is the array module of the pixels. The filter runs along the rows first, then along the
     columns, and rounds to 8 bits each time. It does not run along an axis whose size does not

@@ -23,7 +23,7 @@ _END = 0xD9
 _SCAN = 0xDA
 """Code of the marker that begins a scan."""
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
-"""Pattern of a marker; within a scan, 0xff is followed by zero or by the code of a restart."""
+"""Pattern of a marker, which does not match 0xff before zero or a restart code, as in scan data."""
 
 
 def check_scans(file: IO[bytes], label: str) -> None:

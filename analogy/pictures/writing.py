@@ -24,7 +24,7 @@ _JPEG: tuple[str, dict[str, Any]] = ("JPEG", {"quality": 95, "subsampling": 0})
 _TIFF: tuple[str, dict[str, Any]] = ("TIFF", {"compression": "tiff_adobe_deflate"})
 """Pillow's name of the format TIFF, and options for it: lossless compression."""
 WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
-    ".png": ("PNG", {"compress_level": 3}),  # 1.7 s for 12 megapixels; level 6: 2.6 s, files 11 % smaller
+    ".png": ("PNG", {"compress_level": 3}),  # 12 megapixels take 1.7 s; level 6 takes 2.6 s for 11 % fewer bytes
     ".jpg": _JPEG,
     ".jpeg": _JPEG,
     ".webp": ("WEBP", {"quality": 95}),

@@ -17,8 +17,8 @@ from analogy.backends.cpu import CpuBackend
 from analogy.backends.cuda import CudaBackend
 from analogy.backends.kernels import hash32
 
-# (rows, columns) of A, (rows, columns) of B, number of channels. Among them are one position, thin
-# maps, odd sides, different sizes, and numbers of channels that are multiples of four or not.
+# (rows, columns) of A, (rows, columns) of B, number of channels. The cases include maps of a single
+# position, thin maps, odd sides and different sizes. Some have a multiple of four channels.
 SHAPES = [
     ((1, 1), (1, 1), 1),
     ((1, 1), (3, 2), 4),
@@ -128,7 +128,7 @@ def test_propagate_skips_candidates_that_the_previous_field_had(backend, rng):
     nnf = random_field(rng, size_a, size_b)
     d, most = oracle.distance(a, b, nnf, patch), max_product_of(a, b)
     previous_field = nnf.copy()
-    previous_field[4:, :, 0] += 1  # the lower rows now have other matches than the previous field
+    previous_field[4:, :, 0] += 1  # now `nnf` and the previous field differ in the lower rows
     passed = on(backend, "propagate", a, b, nnf, d, patch, jump, most, None, None, previous_field)
     expected = oracle.propagate(a, b, nnf, d, patch, jump, 0.0)
     assert_same(passed[0][: 4 - jump], nnf[: 4 - jump])
@@ -399,7 +399,7 @@ def test_labels_forbid_matches_as_in_the_oracle(backend, rng, shape):
 @pytest.mark.parametrize("which", ["a", "b", "both"])
 def test_features_need_no_alignment_beyond_that_of_one_number(backend, rng, which):
     def there(name, x):
-        """Return an array on the device; if `which` names it, its address is one number further."""
+        """Return an array on the device; if `which` names it, move its address by one number."""
         off = which in (name, "both")
         return backend.asarray(np.append(np.zeros(int(off), x.dtype), x))[int(off) :].reshape(x.shape)
 
@@ -459,7 +459,7 @@ def search(backend, a, b, nnf, patch, iterations):
 
 
 def searched(a, b, nnf, patch, labels, frames, search_radius):
-    """Yield three passes of a search, each with the result of the previous pass as input."""
+    """Yield four passes of a search, each with the result of the previous pass as input."""
     maps = {"a": a, "b": b, "patch": patch, "frames": frames}
     distance = yield Pass("distance", maps | {"nnf": nnf})
     maps |= {"labels": labels, "max_product": UNIT_VECTORS}
@@ -532,7 +532,7 @@ def test_search_recovers_a_known_translation(backend, rng):
     nnf, d = search(backend, a, b, random_field(rng, (20, 18), (20, 18)), 3, 3)
     y, x = np.mgrid[5:19, 5:17]
     assert (nnf[5:19, 5:17] == np.stack([y - 4, x - 4], axis=2)).all()
-    np.testing.assert_allclose(d[5:19, 5:17], -2, rtol=3e-4)  # the joined features are rounded to fixed point
+    np.testing.assert_allclose(d[5:19, 5:17], -2, rtol=3e-4)  # not exactly -2, since joined features are rounded
 
 
 def test_repeated_calls_give_the_same_bits(backend, rng):

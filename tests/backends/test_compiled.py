@@ -93,7 +93,7 @@ def test_without_a_writable_folder_kernels_are_compiled_at_each_start_and_one_li
 ) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"")
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(file))  # not even root can write to it
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(file))  # not even root can make a file inside a file
     with caplog.at_level(logging.INFO, "analogy"):
         compiled.load()
         compiled.load()

@@ -102,7 +102,7 @@ def test_a_transfer_that_does_not_fit_into_the_container_is_refused_in_one_line(
     try:
         group.mkdir()
     except OSError as error:
-        pytest.skip(f"this system does not permit to make a control group with a memory limit: {error}")
+        pytest.skip(f"this system does not permit making a control group with a memory limit: {error}")
     try:
         (group / "memory.limit_in_bytes").write_text(str(600 << 20))
         picture = tmp_path / "large.png"

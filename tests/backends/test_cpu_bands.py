@@ -31,7 +31,7 @@ class OneBand(CpuBackend):
 
 
 def arguments(kernel: str, rng: np.random.Generator) -> tuple:
-    """Return arguments for a method of the backend, with which its result has 11 rows."""
+    """Return arguments with which a method of the backend returns a result of 11 rows."""
     size_a, size_b = (11, 9), (10, 12)
     a, b = (rng.integers(-2, 3, (*size, 8)).astype(np.int16) for size in (size_a, size_b))
     nnf = np.stack([rng.integers(0, n, size_a) for n in size_b], axis=2).astype(np.int32)

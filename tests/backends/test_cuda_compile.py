@@ -1,7 +1,7 @@
 """Tests of the CUDA backend with the real CuPy and no GPU: kernels compile, and names exist.
 
 NVRTC, CUDA's compiler, does not need a driver. The options of the compiler come from private
-functions of CuPy. If CuPy changes these functions, this test fails and must be adapted.
+functions of CuPy. If CuPy changes these functions, the tests fail and must be adapted.
 """
 
 from __future__ import annotations

@@ -120,11 +120,11 @@ def test_work_on_the_caller_s_stream_is_in_order_before_and_after(number):
     with on(number), cp.cuda.Device(1), on(1):
         f = (
             cp.asarray(np.ones((2, 2, 4), np.float32)) * 2
-        )  # the call raises RaceError if the backend does not wait for the stream
+        )  # `join` raises RaceError if the backend does not wait for the stream
         joined = backend.join(f, f)
         np.testing.assert_array_equal(
             cp.asnumpy(joined + 0), np.full((2, 2, 8), 2048)
-        )  # it raises RaceError if the stream does not wait for the backend
+        )  # the sum raises RaceError if the stream does not wait for the backend
 
 
 def test_a_backend_of_another_device_waits_for_the_streams_of_both(simulated):
@@ -144,7 +144,8 @@ def test_a_backend_of_another_device_waits_for_the_streams_of_both(simulated):
 @pytest.mark.parametrize("use", ["to_host", "asarray"])
 def test_an_array_of_one_thread_can_be_used_by_another_through_the_backend(simulated, use):
     with simulated.active():
-        made = simulated.join(*[simulated.asarray(np.ones((4, 4, 4), np.float32))] * 2)[::2]  # `asarray` must copy it
+        # The array is not contiguous, so `asarray` has to copy it.
+        made = simulated.join(*[simulated.asarray(np.ones((4, 4, 4), np.float32))] * 2)[::2]
 
     def elsewhere():
         with on(0):

@@ -245,7 +245,7 @@ class FakeSession:
         ),
         (
             FakeSession(CUDA, RuntimeError("CUDNN failure\nmore")),
-            r"failed on a convolution with CUDA\w+ \(CUDNN failure\)$",
+            r"failed on a convolution with CUDA\w+ \(CUDNN failure\); update the NVIDIA driver and ONNX Runtime$",
         ),
         (
             FakeSession(CUDA),
@@ -263,7 +263,7 @@ def test_a_provider_that_does_not_work_is_an_error(monkeypatch, cpu, session, me
 
 
 def cut_off(x: np.ndarray) -> np.ndarray:
-    """Return float32 numbers with the last 13 of their 23 bits set to zero."""
+    """Return float32 numbers with the last 13 of the 23 bits of their fraction set to zero."""
     return (x.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
 
 

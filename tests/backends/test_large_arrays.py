@@ -20,9 +20,9 @@ pytestmark = pytest.mark.skipif(bool(simulator.missing()), reason=simulator.miss
 
 SIZE = (1 << 16) + 16, 1 << 16
 FAR = [((1 << 15) + 7, 30), (1 << 16, 9), ((1 << 16) + 5, (1 << 16) - 9)]
-"""Positions just after 2^31 and 2^32 elements, and near the end of a picture of SIZE."""
+"""Positions in a picture of SIZE: just after 2^31 and 2^32 elements, and near its end."""
 LONG_ROWS = (15, 1 << 19, 8193), (7, 20)
-"""Size of a picture whose rows have 2^32 elements each, and a position in it."""
+"""Size of a picture whose rows have more than 2^32 elements each, and a position in it."""
 CASES = [*(((*SIZE, 1), far) for far in FAR), LONG_ROWS]
 PATCH, MOST = 3, 1e9
 MARGIN = 2
@@ -60,7 +60,7 @@ def matches(rng, size_a, size_b):
 
 
 def searches(backend, arguments, radius, labels):
-    """Return (nnf, distance) after each of three passes, by a backend or the oracle."""
+    """Yield (nnf, distance) after each of three passes, which a backend or the oracle runs."""
     a, b, nnf, d = arguments
     yield nnf, backend.distance(a, b, nnf, PATCH)
     yield backend.propagate(a, b, nnf, d, PATCH, 1, MOST, labels)

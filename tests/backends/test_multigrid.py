@@ -11,7 +11,7 @@ from analogy.backends.cpu import CpuBackend
 
 SIZES = [(3, 3), (5, 9), (11, 7), (3, 17), (21, 35)]
 AHEAD = (0, 1), (1, 0), (1, 1), (1, -1)
-"""Offsets of the ends of the couplings right, down, falling and rising."""
+"""Offset (rows, columns) between the two ends of a coupling: right, down, falling and rising."""
 
 
 def a_form(rng, size, planes):
@@ -263,7 +263,7 @@ def test_steps_that_an_error_interrupts_are_not_done(simulated, rng):
 
 
 def test_work_between_the_steps_of_another_work_is_done_at_once(simulated):
-    """A callback may refine another picture between two steps of the first, for instance."""
+    """Refine a second picture between two steps of the first, as a callback may do."""
     outer, inner, alone = (Grids(simulated, np.random.default_rng(3), (21, 35), 3) for _ in range(3))
     alone.cycle(simulated)
     with simulated.steps() as steps:

@@ -26,9 +26,10 @@ SECONDS_TO_A_CONNECTION = 10
 
 
 def without_network(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command so that opening an internet socket kills it, without the variables of a CI.
+    """Run a command so that opening an internet socket kills it, with few environment variables.
 
-    In a CI, ONNX Runtime never sends anything, so the test would prove nothing.
+    If a variable says that the process runs in a CI, ONNX Runtime never sends anything, so the test
+    would prove nothing.
     """
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH")}
     return subprocess.run(
@@ -61,7 +62,7 @@ time.sleep({SECONDS_TO_A_CONNECTION})
     left = [path for path in home.rglob("*") if path.is_file()]
     assert [
         path for path in left if path.suffix not in (".nbi", ".nbc")
-    ] == []  # Numba writes such files if the package is read-only
+    ] == []  # Numba stores compiled code there if the package is read-only
 
 
 def test_a_runtime_that_was_loaded_before_sends_no_telemetry(monkeypatch) -> None:

@@ -90,8 +90,8 @@ def between(values, size):
     return values
 
 
-# With a large threshold `jump`, only the steepness has an effect. With a small one, nearly only the
-# size of the seams has.
+# With a large threshold `jump`, only the steepness has an effect. With a small threshold, the size
+# of the seams has nearly all of the effect.
 @pytest.mark.parametrize(
     ("labelled", "jump"), [("", 0.09), ("", 20), ("blocks", 0.09), *((border, 0.09) for border in BORDERS)]
 )

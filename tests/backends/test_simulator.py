@@ -214,7 +214,7 @@ class TestStandin:
 
 
 def field_after_one_round(backend, rng):
-    """Return a list of the results of all kernels for small arrays."""
+    """Return a list of the results of the search, of votes and of resampling for small arrays."""
     f, g = rng.standard_normal((2, 9, 7, 20), np.float32)
     nnf = np.stack([rng.integers(0, 9, (9, 7)), rng.integers(0, 7, (9, 7))], axis=2).astype(np.int32)
     a, b = backend.join(*map(backend.asarray, (f, g))), backend.join(*map(backend.asarray, (g, f)))

@@ -18,7 +18,7 @@ from analogy.files.folders import checksums, make_folder, replacing
 from analogy.files.manifests import MANIFEST
 
 RECORD = {"analogy": "0.1.0", "model_sha256": "", "settings": {}}
-posix = pytest.mark.skipif(os.name != "posix", reason="forks")
+posix = pytest.mark.skipif(os.name != "posix", reason="needs os.fork")
 
 
 def run(folder: Path, contents: dict[str, str]) -> None:

@@ -48,7 +48,7 @@ def test_every_match_has_the_label_of_its_position_even_where_features_disagree(
 
 def test_masks_hold_at_a_reduced_working_size_and_after_refinement_on_pixels() -> None:
     b1 = np.where(regions(80, 90, (1, 0, 0), (0, 0, 1), 45), noise(80, 90), 0).astype(np.uint8)
-    b1[:, 42:48] = 0  # black, because patches at the border extend into the other region
+    b1[:, 42:48] = 0  # black, because patches near the border of the regions overlap both
     mask_a, mask_b = regions(80, 90, RED, BLUE, 30), regions(80, 90, RED, BLUE, 45)
     result = Engine(device="cpu", threads=2).transfer(
         noise(80, 90, 1), b1, mask_a=mask_a, mask_b=mask_b, ratio=0.5, inversion="vote"
@@ -224,8 +224,8 @@ def test_masks_in_memory_that_differ_in_16_bits_have_different_checksums() -> No
 
 def test_a_pin_from_a_label_to_a_place_without_one_is_refused() -> None:
     labels = read(layer(20, 20, RED, 9), layer(20, 20, RED, 9), (20, 20), (20, 20))
-    for pin, words in (((2, 2, 15, 2), "the region #ff0000 of A with a place without a label"),
-                       ((15, 2, 2, 2), "a place without a label of A with #ff0000 of B'")):  # fmt: skip
+    for pin, words in (((2, 2, 15, 2), "the region #ff0000 of A with an unlabelled place"),
+                       ((15, 2, 2, 2), "an unlabelled place of A with #ff0000 of B'")):  # fmt: skip
         with pytest.raises(SettingsError, match=words):
             place_pins(np.array([pin], float), (20, 20), {"B'": (20, 20)}, (20, 20), labels)
     assert place_pins(np.array([(15.0, 2, 12, 2)]), (20, 20), {"B'": (20, 20)}, (20, 20), labels) is not None
@@ -254,7 +254,7 @@ def test_without_masks_there_are_no_labels() -> None:
 @pytest.mark.parametrize(
     ("mask_a", "mask_b", "words"),
     [
-        (noise(20, 21), noise(20, 20), "the mask of A is 21 x 20 pixels and its picture 20 x 20"),
+        (noise(20, 21), noise(20, 20), "the mask of A is 21 x 20 pixels and its picture is 20 x 20"),
         (np.zeros((20, 20, 3), np.uint8), noise(20, 20), "the mask of B' has 400 colours"),
     ],
 )  # fmt: skip
@@ -265,7 +265,7 @@ def test_wrong_masks_are_refused_in_one_line_with_the_reason(mask_a, mask_b, wor
 
 
 def test_positions_between_the_masks_of_several_examples_have_no_label() -> None:
-    """Use black regions, whose label is 0, so that rows of zeros between the masks would show."""
+    """Use black regions, whose label is 0, so that zeros between the masks would be labels."""
     black, sizes = np.zeros((20, 20, 3), np.uint8), {"B' 1": (20, 20), "B' 2": (16, 30)}
     masks = [black, np.zeros((16, 30, 3), np.uint8)]
     labels = guidance.read_labels(black, masks, (20, 20), sizes)

@@ -104,7 +104,7 @@ def test_refinement_on_pixels_moves_a_match_by_three_pixels_at_most() -> None:
     refined = refine_on_pixels(BACKEND, field, source, None)
     rows, columns = refined[..., 0] - y, refined[..., 1] - x
     columns -= np.where(columns > 12, 24, 0)
-    assert np.abs([rows, columns]).max(axis=(1, 2)).tolist() == [3, 3]  # 2 by the random search, 1 by propagation
+    assert np.abs([rows, columns]).max(axis=(1, 2)).tolist() == [3, 3]  # random search: 2, propagation: 1
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4])

@@ -67,10 +67,10 @@ def pin_to(corner: tuple[int, int], at: tuple[int, int] = (20, 28)) -> tuple[int
 
 
 def error(result: Result, at: tuple[int, int], there: tuple[int, int], margin: int = 0) -> np.ndarray:
-    """Return the errors of the field from A in pixels, in a square of 48 x 48 pixels.
+    """Return the distances, in pixels, of the matches in a square of A from the true matches.
 
-    The corner of the square is `at` in A, and `there` in B'. `margin` pixels at its border are left
-    out.
+    The square has 48 x 48 pixels. Its top left corner is `at` in A, and `there` in B'. `margin`
+    pixels at its border are left out.
     """
     part = result.nnf_ab[at[0] : at[0] + 48, at[1] : at[1] + 48]
     true = np.stack(np.mgrid[there[0] : there[0] + 48, there[1] : there[1] + 48], axis=-1)

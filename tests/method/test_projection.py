@@ -47,7 +47,7 @@ def folder(tmp_path):
 
 
 def test_the_projection_keeps_as_much_as_a_singular_value_decomposition(photos, monkeypatch) -> None:
-    monkeypatch.setattr(projection, "POSITIONS", 10**6)  # all positions, which the test uses, too
+    monkeypatch.setattr(projection, "POSITIONS", 10**6)  # all positions, because the test uses all, too
     network = Features(locate(DEFAULT), BACKEND)
     found = find_projection(network, photos, dimensions=SMALL)
     assert {level: matrix.shape[1] for level, matrix in found.items()} == SMALL
@@ -98,7 +98,7 @@ def test_an_added_projection_verifies_and_is_applied_for_the_search(folder, phot
     features = network.pyramid(np.asarray(Image.open(photos[0])))
     for level, matrix in found.items():
         expected = features[level] @ matrix
-        close = 1e-5 * np.abs(expected).max()  # processors differ in the order of sums
+        close = 1e-5 * np.abs(expected).max()  # processors add in different orders
         np.testing.assert_allclose(network.for_search(level, features[level]), expected, rtol=0, atol=close)
 
 
@@ -124,10 +124,10 @@ def test_too_narrow_a_network_and_too_few_photographs_are_refused(folder, photos
     [
         (
             {"level1": np.ones((3, 2), np.float32)},
-            r"level1 is float32 \(3, 2\); it must be finite float32 \(16, 1 to 16\)",
+            r"level1 is float32 \(3, 2\); it must be a finite float32 array with 16 rows and 1 to 16 columns",
         ),
         ({"level1": np.ones((16, 2))}, r"level1 is float64 \(16, 2\)"),
-        ({"level1": np.full((16, 2), np.nan, np.float32)}, "must be finite"),
+        ({"level1": np.full((16, 2), np.nan, np.float32)}, "must be a finite"),
         ({"level6": np.ones((16, 2), np.float32)}, r"level6 is float32 \(16, 2\)"),
         ({"other": np.ones((16, 2), np.float32)}, "cannot be read"),
         (None, "cannot be read; it may be damaged"),

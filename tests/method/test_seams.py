@@ -124,7 +124,7 @@ def test_highlights_end_without_an_edge() -> None:
     assert picture.max() <= 1
     assert (picture == 1).mean() <= (source == 1).mean()  # not more white pixels than in the source
     columns = picture.mean(axis=(0, 2))
-    assert np.abs(np.diff(columns, 2)).max() < 0.012  # no bend sharper than that of the noise
+    assert np.abs(np.diff(columns, 2)).max() < 0.012  # no sharper bend than the noise makes
 
 
 @pytest.mark.parametrize("threads", [1, 3])

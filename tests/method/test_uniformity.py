@@ -1,4 +1,4 @@
-"""Uniformity: with it, a search uses more of the example, and still keeps to pins and labels."""
+"""Uniformity: with it, a search uses more of the example, and still obeys pins and labels."""
 
 from __future__ import annotations
 

@@ -7,10 +7,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Server:
-    """Web server for `files` (path -> content), which lists the paths of all `requests` in order.
+    """Web server for the tests of downloads.
 
-    It sends the second half of a file only after the event `gate` is set. For an address that ends
-    in `?cut` it never sends the second half.
+    `files` maps paths to contents, and `requests` lists the paths of all requests in order. The
+    server sends the second half of a file only after the event `gate` is set. For an address that
+    ends in `?cut`, the server never sends the second half.
     """
 
     def __init__(self):

@@ -118,7 +118,7 @@ def test_gradient_equals_central_differences(level, size, widths):
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("size", SIZES)
 def test_gradient_equals_autograd(level, size):
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed: its autograd is not compared with")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: the test compares with its autograd")
     functional = torch.nn.functional
     network = random_network((16, 12, 20, 16, 24), seed=2, bgr=True)
     x, target = (np.float32(array) for array in case(network, level, size))
@@ -154,7 +154,7 @@ def test_ties_in_pooling_share_the_gradient_equally():
     assert loss == pytest.approx(4 * 0.75**2)
     assert np.isfinite(gradient).all()
     assert gradient[:, 0].sum() == pytest.approx(4 * 2 * 0.75)  # four outputs, with d loss / d output = 2 (0.75 - 0)
-    np.testing.assert_allclose(gradient[0, 0, :4, :4], 2 * 0.75 / 16, rtol=1e-6)  # 4 x 4 inputs of one output
+    np.testing.assert_allclose(gradient[0, 0, :4, :4], 2 * 0.75 / 16, rtol=1e-6)  # each output has 4 x 4 inputs
     assert not gradient[:, 1:].any()
 
 

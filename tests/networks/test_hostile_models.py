@@ -80,9 +80,9 @@ def test_a_file_that_is_replaced_later_is_noticed_when_it_is_loaded(tmp_path: Pa
     content = bytearray((folder / WEIGHTS).read_bytes())
     content[100] ^= 1
     (folder / WEIGHTS).write_bytes(content)
-    engine.transfer(PICTURE, PICTURE, "fast")  # its graphs are loaded already
+    engine.transfer(PICTURE, PICTURE, "fast")  # the engine has loaded the graphs of "fast" already
     with pytest.raises(ModelError, match=r"weights.bin is damaged"):
-        engine.transfer(PICTURE, PICTURE)  # its graphs of the inversion are not loaded yet
+        engine.transfer(PICTURE, PICTURE)  # this needs graphs of the inversion, which are not loaded yet
 
 
 @pytest.mark.parametrize("kind", models.cards())
@@ -106,14 +106,14 @@ def test_damaged_models_are_one_line_each_of_models_list_and_verify(tmp_path: Pa
     damaged = [line for line in lines if "(damaged)" in line]
     readable = {"no checksums", "other widths"}
     assert len(damaged) == len(models.cards()) - len(readable)
-    assert len(lines) == len(models.cards()) + 5  # and the shipped model, `whole`, and three published models
+    assert len(lines) == len(models.cards()) + 5  # 5: the shipped model, `whole`, and three published models
     assert listed.stdout.replace("\n", "").isprintable()
     verified = CliRunner().invoke(cli, ["models", "verify"])
     assert verified.exit_code == 2
     assert verified.stdout.splitlines() == [
         f"{name}: complete and undamaged" for name in ("vgg16-compact", "other widths card", "whole")
     ]
-    assert len(verified.stderr.splitlines()) == len(models.cards()) - 1  # "other widths" is verified
+    assert len(verified.stderr.splitlines()) == len(models.cards()) - 1  # -1: `verify` accepts "other widths"
 
 
 @pytest.mark.parametrize("kind", models.weights())

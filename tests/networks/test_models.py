@@ -276,7 +276,7 @@ def test_an_interrupted_write_leaves_no_model(tmp_path, graphs):
     class Broken(dict):
         calls = 0
 
-        def items(self):  # called once for the checksums, and again for writing
+        def items(self):  # `write_model` calls this for the checksums, and again to write
             self.calls += 1
             yield from list(super().items())[: 2 if self.calls == 2 else None]
             if self.calls == 2:

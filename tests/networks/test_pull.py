@@ -414,7 +414,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(publish, m
     assert left_behind(home) == []
 
 
-# Conversion of files that may not be published
+# Conversion of published files and of other files
 
 
 def test_a_converted_file_says_that_its_training_is_not_known(weights_file, tmp_path):

@@ -181,5 +181,5 @@ def test_a_pickle_of_a_whole_model_is_refused_with_advice(tmp_path, weights):
 def test_the_legacy_format_of_pytorch_is_refused_with_advice(tmp_path, weights):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: no .pth file can be made")
     torch.save(torch_vgg19(weights).state_dict(), tmp_path / "f", _use_new_zipfile_serialization=False)
-    with pytest.raises(ModelError, match=r"before 1\.6, which is not read for safety; save it again"):
+    with pytest.raises(ModelError, match=r"before 1\.6, which for safety is not read; save it again"):
         read(tmp_path / "f")

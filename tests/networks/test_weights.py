@@ -100,8 +100,8 @@ def test_reading_a_safetensors_file_loads_neither_onnx_nor_another_kind_s_packag
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_every_kind_of_file_gives_the_features_of_pytorch(tmp_path, weights, writer):
-    """Give PyTorch's layers the input that the source of the weights documents, and compare."""
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed: its VGG-19 is not compared with")
+    """Compare with PyTorch's layers, whose input is prepared as the source of the weights says."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: the test compares with its VGG-19")
     _, preprocessing, write = WRITERS[writer]
     path = tmp_path / "weights"
     write(path, weights)
@@ -439,8 +439,8 @@ def test_links_to_other_files_are_not_read(tmp_path, weights):
         (b"", "the file is empty; download it again"),
         (b"<!DOCTYPE html><html>404</html>", "a web page or a Git LFS pointer"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a web page or a Git LFS pointer"),
-        (b"hello, these are not weights", "not .h5, .caffemodel, .pth, .safetensors or .onnx, by its content"),
-        (bytes(range(200, 256)) * 50, "not .h5, .caffemodel, .pth, .safetensors or .onnx, by its content"),
+        (b"hello, these are not weights", "by its content, it is not .h5, .caffemodel, .pth, .safetensors or .onnx"),
+        (bytes(range(200, 256)) * 50, "by its content, it is not .h5, .caffemodel, .pth, .safetensors or .onnx"),
         (pickle.dumps([1, 2, 3]), "is a bare pickle"),
         (zipped(bytes(999))[:-500], "truncated or damaged"),
         (b"\x08\x07hello", "truncated or damaged"),

@@ -1,4 +1,4 @@
-"""Functions for tests: they make files and ICC profiles that Pillow cannot, and compare pixels."""
+"""Functions for tests, which make files and ICC profiles that Pillow cannot, and compare pixels."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def png(path, samples, depth, key=None, exif=b""):
 
 
 def tiff(path, data, order="<", **tags):
-    """Write an uncompressed TIFF file with one strip, and return its path."""
+    """Write a TIFF file with these data and tags, by default one strip, and return its path."""
     names = {"bits": 258, "photometric": 262, "bands": 277, "planar": 284, "extra": 338, "icc": 34675, "turn": 274}
     names |= {"kind": 254, "inner": 330, "compression": 259, "predictor": 317, "rows": 278, "sample_format": 339}
     names |= {"tile_width": 322, "tile_height": 323, "tile_offsets": 324, "tile_counts": 325}

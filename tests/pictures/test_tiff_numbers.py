@@ -25,7 +25,7 @@ def predicted_floats(samples):
     """Return floats (H, W, bands) as predictor 3 writes them.
 
     In each row, the most significant bytes of all floats come first, then the next bytes, and so
-    on. Each byte is stored as its difference from the previous byte.
+    on. Each byte is stored as its difference from the byte that is `bands` bytes before it.
     """
     rows, _, bands = samples.shape
     big = samples.astype(samples.dtype.newbyteorder(">"))

@@ -46,7 +46,7 @@ def count_launches(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 class Counts:
-    """Counts of the runs of all ONNX Runtime sessions that are loaded after its construction.
+    """Counts of the runs of all ONNX Runtime sessions that are loaded after this object is made.
 
     Attributes
     ----------

@@ -1,4 +1,5 @@
-// Definitions of the parts of CUDA C++ that this project's kernels use, in C++17. It is included before each .cu file.
+// Definitions of the parts of CUDA C++ that this project's kernels use, in C++17. This header is included before each
+// .cu file.
 //
 // The simulator does not simulate weak memory ordering, dynamic shared memory, half precision, denormals flushed to
 // zero, or speed.

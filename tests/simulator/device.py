@@ -22,7 +22,7 @@ waits = 0
 _ids = itertools.count(COUNT)
 _host_clock: dict[int, int] = {}
 compiled: set[tuple[object, ...]] = set()
-"""Operations that were used, with the dtypes of their arrays.
+"""Operations that were used, with the dtypes and the numbers of axes of their arrays.
 
 CuPy would compile each entry once.
 """
@@ -44,7 +44,8 @@ class RaceError(RuntimeError):
 class Event:
     """The vector clock of a stream at the time when the event was recorded.
 
-    The clock says how far the stream is, and how far the streams were for which it has waited.
+    The clock maps the stream, and each stream for which it has waited, to the number of operations
+    that are complete when the event occurs.
     """
 
     def __init__(self, clock: dict[int, int]):

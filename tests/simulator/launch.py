@@ -24,7 +24,8 @@ from . import device
 
 _HERE = Path(__file__).parent
 _HEADERS = [_HERE / "cuda.h", _HERE / "scheduler.h"]
-_KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(\w+)\s*\(')
+KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(\w+)\s*\(')
+"""Pattern of the head of a kernel in a source; its group is the name of the kernel."""
 # Contraction of products and sums is off, since NVRTC compiles the same source with --fmad=false.
 # The target is x86-64-v3 rather than native, since the cache may be used on another machine.
 _FLAGS = (
@@ -45,6 +46,8 @@ seed = 0
 """Seed of the order in which threads and blocks run; 0 is the natural order."""
 only: tuple[int, int, int] | None = None
 """The only block to run in a grid that is too large to run completely; None to run all blocks."""
+launched: set[str] = set()
+"""Names of the kernels that this process has launched."""
 exchanges = 0
 """Number of values that lanes exchanged in the last launch, as a measure of its work."""
 _lock = threading.Lock()  # a library runs one launch at a time
@@ -118,6 +121,7 @@ class Kernel:
         addresses = (ctypes.c_void_p * len(values))(*(value.ctypes.data for value in values))
         sizes = (ctypes.c_uint * 3)(*grid), (ctypes.c_uint * 3)(*block)
         block_index = (ctypes.c_uint * 3)(*only) if only else None
+        launched.add(self.name)
         with _lock:
             if not self._launch(addresses, *sizes, ctypes.c_uint64(seed), block_index):
                 raise SimulatorError(f"{self.name}: {self._library.simulator_error().decode()}")
@@ -148,7 +152,7 @@ class Kernel:
     def _check_overlap(self, args: tuple) -> None:
         """Raise TypeError if an argument overlaps an array that the kernel writes.
 
-        The compiler relies on this, since the pointers are declared __restrict__.
+        The compiler assumes that there is no overlap, since the pointers are declared __restrict__.
         """
         arrays = [(p, arg) for p, arg in zip(self.parameters, args, strict=True) if isinstance(arg, device.ndarray)]
         for i, (p, one) in enumerate(arrays):
@@ -162,8 +166,8 @@ def _three(sizes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _compile(code: str, options: tuple[str, ...]) -> Path:
-    """Return the shared library of a source, from the cache if it was compiled before."""
-    exports = "".join(f"SIMULATOR_EXPORT({name})\n" for name in _KERNEL.findall(code))
+    """Return the path of a source's shared library, and compile it unless it is in the cache."""
+    exports = "".join(f"SIMULATOR_EXPORT({name})\n" for name in KERNEL.findall(code))
     flags = [*_FLAGS, *(_SANITIZE if sanitize else ()), *(o for o in options if o.startswith("-D"))]
     text = f"{code}\n{exports}"
     parts = [text, *flags, *(header.read_text() for header in _HEADERS)]

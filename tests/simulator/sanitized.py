@@ -1,7 +1,7 @@
 """Script that runs kernels with the address and undefined-behaviour sanitisers preloaded.
 
 `test_simulator.py` runs `python sanitized.py NAME`. NAME is one of the faults in `planted.cu`, or
-"kernels" for every kernel of the project on small and odd shapes. NumPy allocates arrays with
+"kernels" for all kernels of the package on small and odd shapes. NumPy allocates arrays with
 malloc, so the sanitisers report an access outside an array.
 """
 
@@ -16,18 +16,26 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import oracle
 
+import analogy.backends
 from analogy.backends import Pass
 from simulator import SimulatedCudaBackend, launch, planted
 from simulator import standin as cp
 
 
 def plant(name: str) -> None:
-    """Run a kernel of `planted.cu` with one thread for each number."""
+    """Run a kernel of `planted.cu` with one thread for each of 300 numbers."""
     x, out = cp.zeros(300, np.float32), cp.zeros(300, np.float32)
     planted().get_function(name)((1,), (300,), (x, out))
 
 
+def all_kernels() -> set[str]:
+    """Return the names of the kernels in the sources of the package."""
+    sources = Path(analogy.backends.__file__).parent.rglob("*.cu")
+    return {name for source in sources for name in launch.KERNEL.findall(source.read_text())}
+
+
 def kernels() -> None:
+    """Run every kernel of the package."""
     backend, rng = SimulatedCudaBackend(), np.random.default_rng(0)
     for size_a, size_b, channels in (
         ((1, 1), (1, 1), 1),
@@ -64,6 +72,7 @@ def kernels() -> None:
         for key in (False, True):
             backend.pixel_vectors(pixels, key)
         multigrid(backend, rng, (size_a[0] | 1, size_b[1] | 1))
+        seams(backend, rng, nnf, size_b, labels[0], frames)
         backend.vote(large, backend.asarray(rng.standard_normal((3, 50, 3), np.float32)), 3)
 
 
@@ -94,6 +103,23 @@ def multigrid(backend: SimulatedCudaBackend, rng: np.random.Generator, size: tup
         backend.combine(1.0, r, 0.5, u)
 
 
+def seams(
+    backend: SimulatedCudaBackend, rng: np.random.Generator, nnf, size_b: tuple[int, int], labels, frames
+) -> None:
+    """Run the kernels of painting in the gradient domain on a field."""
+    h, w = nnf.shape[:2]
+    picture, source = (backend.asarray(rng.random((*size, 3), np.float32)) for size in ((h, w), size_b))
+    steepness = backend.steepness(source)  # its size differs from the field's
+    for patch in (1, 5):
+        differences = backend.seams(nnf, source, picture, patch, frames)
+        backend.keep_edges(steepness, differences, 0.1, 0.5, labels)
+        divergence = backend.divergence(differences)
+    columns = backend.asarray(rng.integers(0, w, w).astype(np.int32))
+    backend.correct(picture, divergence, columns)
+    transformed = backend.asarray(rng.random((max(h, 2), w), np.float32))
+    backend.solve_columns(backend.asarray(rng.random(w, np.float32) + np.float32(0.1)), transformed)
+
+
 def finest(backend: SimulatedCudaBackend, rng: np.random.Generator, form) -> None:
     """Run each step of a cycle between a grid and the next coarser grid, in one launch."""
     weights, coarse = backend.coarsen(form)
@@ -111,6 +137,7 @@ if __name__ == "__main__":
     launch.sanitize = True
     if sys.argv[1] == "kernels":
         kernels()
-        print("clean")
+        forgotten = all_kernels() - launch.launched
+        print("clean" if not forgotten else f"these kernels did not run: {', '.join(sorted(forgotten))}")
     else:
         plant(sys.argv[1])

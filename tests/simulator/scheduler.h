@@ -251,8 +251,8 @@ static bool run_block() {
   }
 }
 
-// Runs `body` for every thread of the grid, or only of the block `only`. If `body` breaks a rule of CUDA, it sets
-// `error` and returns false.
+// Runs `body` for every thread of the grid, or only of the block `only`. If `body` breaks a rule of CUDA, the function
+// sets `error` and returns false.
 static bool launch(void (*body)(), dim3 grid, dim3 block, uint64_t seed, const unsigned* only) {
   kernel_body = body, gridDim = grid, blockDim = block, random_state = seed, exchanges = 0, error[0] = 0;
   threads = block.x * block.y * block.z;

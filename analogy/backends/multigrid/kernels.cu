@@ -3,10 +3,10 @@
 //
 // Speed. Reading memory limits all kernels except `relax`. In `relax`, one thread solves one line (a row or a column),
 // from its beginning to its end and back. A half-sweep solves every second line; all of them must be solved before the
-// lines between. A thread reads the numbers for several steps of a line at once, so that it waits for the memory only
-// once. On large grids each half-sweep is a separate launch. On small grids, one block has a thread for each line of a
-// half-sweep, and a launch takes longer than solving the short lines. So all four half-sweeps are one launch with one
-// block per channel, and __syncthreads separates them.
+// lines between them. A thread reads the numbers for several steps of a line at once, so that it waits for the memory
+// only once. On large grids each half-sweep is a separate launch. On small grids, one block has a thread for each line
+// of a half-sweep, and a launch takes longer than solving the short lines. So all four half-sweeps are one launch with
+// one block per channel, and __syncthreads separates them.
 
 constexpr int AHEAD = 8;  // number of steps of a line for which `relax` reads the numbers at once
 
@@ -82,8 +82,8 @@ struct Cell {
   float nw, ne, sw, se;
   float top = 0.0f, low = 0.0f, left = 0.0f, right = 0.0f, fall = 0.0f, rise = 0.0f;
 
-  // Adds the contribution of a coupling k between two positions. a, b, c and d are the differences of the weights that
-  // the two positions give to the four corners.
+  // Adds to the cell's couplings what a coupling k between two fine positions contributes. a, b, c and d are the
+  // differences of the weights that the two positions give to the four corners.
   __device__ __forceinline__ void add(float k, float a, float b, float c, float d) {
     top -= k * a * b;
     low -= k * c * d;
@@ -135,7 +135,7 @@ struct Cell {
   }
 };
 
-// Row of one channel. The constructor's first argument is its number among the rows of all channels.
+// Row of one channel. The constructor's first argument is the row's number among the rows of all channels.
 struct Row {
   int y;
   size_t begin;  // index of the first number of the channel
@@ -161,8 +161,8 @@ extern "C" __global__ void residual(const float* __restrict__ planes, const floa
   residual_at(Form(planes, h, w, nine), f ? f + row.begin : f, u + row.begin, out + row.begin, row.y, g.x);
 }
 
-// The couplings between a line and the two lines beside it that are taken into account: none, those along the grid, or
-// those along the grid and the diagonal ones.
+// Couplings to the two lines beside a line that its solution takes into account: none, the straight ones, or the
+// straight and the diagonal ones.
 enum Beside { NOTHING, STRAIGHT, DIAGONAL };
 
 // Row or column of one channel that relaxation solves.
@@ -181,8 +181,8 @@ struct Line {
 
   __device__ __forceinline__ size_t at(int i) const { return begin + (size_t)i * step; }
 
-  // Does N steps of the elimination, at positions i to i + N - 1. `value` and `factor` are the results at position i -
-  // 1.
+  // Does N steps of the elimination, at positions i to i + N - 1. `value` and `factor` are the results at the position
+  // before i.
   template <Beside BESIDE, int N>
   __device__ __forceinline__ void eliminate(int i, float& value, float& factor) const {
     float known[N], factors[N];

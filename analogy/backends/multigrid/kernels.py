@@ -3,7 +3,7 @@
 An array of a form holds its planes one after the other; `contract.py` defines them, before
 `Backend.coarsen`. The plane "right" holds the coupling of each position to its right neighbour, and
 "down" the coupling to its lower neighbour. "Falling" holds the coupling to the diagonal neighbour
-right below, and "rising" the coupling between the right and the lower neighbour.
+at the lower right, and "rising" the coupling between the right and the lower neighbour.
 
 LLVM can vectorise a loop along a row that reads one neighbour of each position. So most loops have
 this form, and read the same row several times, which stays in the first-level cache. All columns of
@@ -26,7 +26,7 @@ from ..machine_code import REORDERING
 from . import TINY
 
 _inline = njit(error_model="numpy")
-"""Decorator of functions that Numba compiles for the kernels that call them."""
+"""Decorator for functions that kernels call, which Numba compiles together with the kernels."""
 _reordering = njit(error_model="numpy", fastmath=REORDERING)
 """Decorator like `_inline`, for functions whose sums LLVM may reorder."""
 
@@ -103,7 +103,8 @@ def _gain(out, o, k, t, u, b, n, stride):
 def _lose(out, o, k, t, u, a, b, n):
     """Subtract k * (u[a] - u[b]) from `out`, for `n` positions.
 
-    `o`, `t`, `a` and `b` are the indices of the first position.
+    `o` and `t` are the indices of the first position in `out` and `k`. `a` and `b` are the indices
+    in `u` of the first two values that are subtracted.
     """
     for i in range(n):
         out[o + i] -= k[t + i] * (u[a + i] - u[b + i])
@@ -150,8 +151,8 @@ def _solve(form, inverses, u, line):
     """Solve the system of a row in place, by elimination forwards and substitution backwards.
 
     The three channels are solved together. In one channel, each value depends on the previous
-    value, so the processor would have to wait for it. It can compute the values of three channels
-    at the same time.
+    value, so the processor has to wait for it. Meanwhile it can compute the values of the other
+    channels.
     """
     planes = form.planes
     p, n = line.begin, form.size
@@ -164,7 +165,7 @@ def _solve(form, inverses, u, line):
     va, vb, vc = np.float32(0.0), np.float32(0.0), np.float32(0.0)
     for x in range(line.count - 1, -1, -1):
         inverse = inverses[p + x]
-        k = planes[form.right + p + x] * inverse  # this is 0 at the last position
+        k = planes[form.right + p + x] * inverse  # 0 at the last position, which has no right neighbour
         va, vb, vc = u[a + x] * inverse + k * va, u[b + x] * inverse + k * vb, u[c + x] * inverse + k * vc
         u[a + x], u[b + x], u[c + x] = va, vb, vc
 
@@ -204,7 +205,7 @@ def relax_rows(
 
 @_inline
 def _keep(u, q, row, lo, hi):
-    """Copy the values of `row` at `lo`, `lo + 2`, .. below `hi` to the row of `u` from `q` on."""
+    """Copy `row` at `lo`, `lo + 2`, .. below `hi` to the row of `u` that begins at index `q`."""
     for i in range(hi - lo):
         u[q + lo + i] = u[q + lo + i] if i & 1 else row[lo + i]
 
