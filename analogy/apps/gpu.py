@@ -30,7 +30,7 @@ PACKAGES = ("numpy", "numba", "pillow", "onnxruntime", "onnxruntime-gpu", "cupy-
 SIZE = 448
 """Side of the square pictures of the measured transfers, in pixels."""
 RUNS = 3
-"""Number of measured runs of a transfer, whose median is reported. An earlier run is not measured."""
+"""Number of measured runs of a transfer, whose median is reported. One more run precedes them."""
 _DEFAULTS = Settings.preset("photo-to-style")
 MEASURED = {
     "defaults": _DEFAULTS,
