@@ -101,7 +101,7 @@ def models_path(name: str) -> None:
 @models.command("verify")
 @click.argument("name", required=False)
 def models_verify(name: str | None) -> None:
-    """Compare the files of one model, or of all, with their checksums."""
+    """Compare the files of one model, or of all installed models, with their checksums."""
     from ..networks.models import installed, verify
 
     failed = False
