@@ -20,11 +20,11 @@ _NAMES = {"audio": "sound", "subtitle": "subtitles", "attachment": "an attachmen
 _COPIED = ("audio", "subtitle", "attachment")
 """Types of streams that are copied."""
 _CHAPTERS = "bin_data"
-"""FFmpeg's name of the codec of a data stream, in which .mp4 and .mov files store chapters."""
+"""FFmpeg's name of the codec of the data streams in which .mp4 and .mov store chapters."""
 _KEPT_FIELDS = ("language", "title", "handler_name", "timecode", "filename", "mimetype")
 """Metadata fields of a stream that are copied; other fields may describe the old encoding."""
 _TRIED = 64
-"""Maximum number of packets copied in a trial whether a container accepts a stream."""
+"""Maximum number of packets copied to find out whether a container accepts a stream."""
 
 
 class Copies:

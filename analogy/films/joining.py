@@ -18,7 +18,7 @@ The ratio is the time from the earlier key to the frame, divided by the time fro
 later key.
 """
 _DOUBT = 20.0
-"""Amount by which the log odds of a painting's weight grow if the other painting's doubt grows by 1."""
+"""Growth of the log odds of a painting's weight if the other painting's doubt grows by 1."""
 _CHOICE = 8.0
 """Factor of the log odds for strokes, so that nearly every stroke comes from a single key."""
 _PATCH = 32

@@ -24,7 +24,7 @@ _CONTACT_WIDTH = 240
 _GAP = 4
 """Gap between a frame and its painting, in pixels."""
 _CONTACT_GAP = 12
-"""Gap around each frame with its painting on a contact sheet, in pixels."""
+"""Gap between two pairs of frame and painting on a contact sheet, in pixels."""
 
 
 def prepare_film(clip: Clip, path: Path, rate: Fraction, side_by_side: bool = False) -> PreparedVideo:

@@ -2,8 +2,8 @@
 
 For each stretch of the film (see `plan.Stretch`), a state says to which frame a key was carried,
 and a store contains the frames that were painted from the later key. States and stored frames have
-checksums. If a state is damaged, or a frame that should be stored with it, the next run ignores the
-state, and carries the key again from its own frame.
+checksums. If a state or a stored frame that it needs is damaged, the next run ignores the state,
+and carries the key again from the key's own frame.
 """
 
 from __future__ import annotations
