@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from ..errors import ImageError, reason
+from ..errors import ImageError, counted, reason
 from ..files.inputs import checksum
 from ..files.places import folded
 from ..pictures.images import Admit, Picture
@@ -194,5 +194,5 @@ def _enough(frames: Frames, what: str) -> Frames:
     Raises `ImageError` if there are fewer. `what` is the name of the film in the message.
     """
     if len(frames.names) < 2:
-        raise ImageError(f"{what} has {len(frames.names)} frames; a film needs at least two")
+        raise ImageError(f"{what} has {counted(len(frames.names), 'frame')}; a film needs at least two")
     return frames
