@@ -14,8 +14,8 @@ Three corrections are applied:
   about as much detail as the key. Without this, the painting would be blurred, and its sharpness
   would change from frame to frame as the film moves.
 * Where a place is uncertain, fine detail may be on the wrong spot. `_with_detail` makes the frame
-  softer there, about as a mean over the possible places would be. Faint detail such as grain becomes
-  softer, and strokes hardly change.
+  softer there, about as a mean over the possible places would be. Faint detail such as grain is
+  softened, and strokes hardly change.
 """
 
 from __future__ import annotations
