@@ -132,8 +132,8 @@ def add_projection(
     if not found:
         widths, most = list(network.card.widths), [dimensions[level] for level in sorted(dimensions)]
         raise ModelError(
-            f"{network.folder}: the widths {widths} need no projection; a projection is for levels with more channels "
-            f"than {most}"
+            f"{network.folder}: its levels have {widths} channels and need no projection; a projection is for levels "
+            f"with more than {most} channels"
         )
     content = io.BytesIO()
     arrays: dict[str, Any] = {f"level{level}": matrix for level, matrix in found.items()}

@@ -4,7 +4,7 @@ Where two neighbouring pieces come from different positions of the source, the c
 piece to the other, and the source contains no such jump. So the forward differences d of the source
 are voted through the field, in the same way as its pixels. The result is a picture u that is near
 the voted picture v and has gradients near d. Of each jump grad v - d, the share k (0 to 1) is taken
-for an edge and stays:
+for an edge and stays. So u is the solution of
 
     minimise  sum_p  epsilon |u - v|^2  +  |grad u - (d + k (grad v - d))|^2
 

@@ -117,7 +117,8 @@ def load_session(path: Path, backend: Backend) -> Any:
     wanted = first_provider(backend.providers)
     if session.get_providers()[0] != wanted:
         raise DeviceError(
-            f"ONNX Runtime could not start {wanted} and uses {session.get_providers()[0]} instead; run analogy info"
+            f"ONNX Runtime could not start {wanted} and uses {session.get_providers()[0]} instead; run analogy info to "
+            "see why"
         )
     return session
 

@@ -288,10 +288,11 @@ def build_step(network: Network, level: int, dtype: Any = np.float32) -> ModelPr
     `target` is relu(L)_1. The output `reconstruction` is relu(L-1)_1 after the step. All three have
     channels last, because the search needs this layout, and ONNX Runtime is as fast with it.
 
-    The step goes from x to x - (f / |f'|^2) f' (Polyak's length for a function f whose minimum is
-    0). For pairs of random photographs, this length was within 2 % of the best length along the
-    gradient at levels 5 to 3, and within 4 % at level 2. At the levels of `NEAR`, x is relu(L-1)_1
-    of `start`; at the other levels, x is `start`.
+    The step goes from x to x - (f / |f'|^2) f', where f is the objective and f' its gradient at x
+    (Polyak's length, for a function whose minimum is 0). For pairs of random photographs, this
+    length was within 2 % of the best length along the gradient at levels 5 to 3, and within 4 % at
+    level 2. At the levels of `NEAR`, x is relu(L-1)_1 of `start`; at the other levels, x is
+    `start`.
     """
     g = _Graph(dtype)
     x, finer = g.op("Transpose", "start", perm=[0, 3, 1, 2]), level - SPAN

@@ -313,7 +313,7 @@ class _Before:
 def _per_channel(bias: np.ndarray | None, kernel: np.ndarray, where: str) -> np.ndarray:
     """Return the bias that an Add node adds, as one number for each channel.
 
-    Raises `ModelError` if its shape is not that of a bias.
+    Raises `ModelError` if the shape of the added array is not that of a bias.
     """
     shape = () if bias is None else bias.shape
     if bias is None or shape[-3:] != (len(kernel), 1, 1) or bias.size != len(kernel):

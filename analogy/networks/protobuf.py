@@ -66,8 +66,8 @@ def fields(data: memoryview) -> Iterator[Field]:
             length = 8 if wire == 1 else 4
         else:
             raise ModelError(
-                f"a field has the wire type {wire}, which no ONNX or Caffe file has, so the file is damaged; download it "
-                "again"
+                f"a field has the wire type {wire}, which no ONNX or Caffe file has, so the file is damaged; "
+                "download it again"
             )
         if position + length > len(data):
             raise ModelError(_TRUNCATED)
