@@ -13,8 +13,7 @@ Darabi et al. 2012, "Image Melding"). The correction w = u - v solves
 
     (epsilon - Laplace) w  =  - div g,    g = (1 - k) (d - grad v)
 
-where g is zero except near joints, so that a piece without jumps at its joints keeps its voted
-pixels.
+where g is zero except near joints, so that pixels far from all jumps keep their voted colours.
 
 k is large where the content has an edge, and where the jump is large, because a large jump is more
 likely an outline than a seam. If the content's gradient equals `EDGE`, or the jump equals `JUMP`,
@@ -42,13 +41,13 @@ The pixels are those of the working size. The correction of a jump extends over 
 sqrt(EPSILON) of these pixels.
 """
 EDGE = 0.25
-"""Gradient of the content at which half of a jump stays, per pixel of the working size.
+"""Gradient of the content at which at least half of a jump stays, per pixel of the working size.
 
 The gradient is measured as the L2 norm over both axes and the three channels, whose values are in
 0..1.
 """
 JUMP = 0.2
-"""Size of a jump between two neighbouring pixels of the voted picture at which half of it stays.
+"""Size of a jump between two voted neighbouring pixels at which at least half of the jump stays.
 
 The size is measured as the L2 norm over the three channels, whose values are in 0..1.
 """
