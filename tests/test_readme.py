@@ -1,4 +1,4 @@
-"""The code blocks of the README and of its pages run, with small pictures in place of the reader's.
+"""The code in the README, and in the pages that it links to, runs on small pictures.
 
 The commands in `ELSEWHERE` are not run here. Each of them has to be on one of the pages.
 """
@@ -68,7 +68,7 @@ def blocks(text: str) -> list[str]:
 
 
 def check_bibtex(block: str) -> None:
-    """Check that all entries are valid, and that the program's entry has the current version."""
+    """Check that all BibTeX entries are valid, and that the program's has the current version."""
     entries = re.findall(r"^@\w+\{\w+,\n((?: {2}\w+ += \{.+\},?\n)+)\}$", block, re.M)
     assert len(entries) == block.count("@")
     for fields in entries:

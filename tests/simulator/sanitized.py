@@ -121,7 +121,7 @@ def seams(
 
 
 def finest(backend: SimulatedCudaBackend, rng: np.random.Generator, form) -> None:
-    """Run each step of a cycle between a grid and the next coarser grid, in one launch."""
+    """Run the steps of a multigrid cycle between a grid and the next coarser one, in one launch."""
     weights, coarse = backend.coarsen(form)
     inverses = backend.factor(form)
     f, u, r = (backend.asarray(rng.random((3, *form.shape[1:]), np.float32)) for _ in range(3))

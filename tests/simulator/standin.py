@@ -70,7 +70,7 @@ def get_default_memory_pool() -> _MemoryPool:
 
 
 def empty(shape, dtype=np.float64):
-    """Return an array filled with NaN, or with large negative integers."""
+    """Return an array of NaN, or of integers whose bytes are all 0x81."""
     if np.prod(shape, dtype=np.int64) * np.dtype(dtype).itemsize > _MEMORY:
         raise MemoryError("Out of memory allocating all that")  # CuPy's error is a subclass of MemoryError
     host = np.empty(shape, dtype)
@@ -79,10 +79,11 @@ def empty(shape, dtype=np.float64):
 
 
 def reserved(shape, dtype=np.float64):
-    """Return an array of zeros of up to 2^40 bytes, which takes memory only where it is written.
+    """Return an array of zeros, which takes memory only where it is written.
 
-    Addresses of the same size are reserved before and after it. So a kernel whose offset overflows
-    reads zeros and does not crash, and the test sees the wrong result.
+    It may have 2^40 bytes. As many addresses are reserved before it, and as many after it. So a
+    kernel whose offset overflows reads zeros and does not crash, and the test sees the wrong
+    result.
     """
     count, dtype = math.prod(shape), np.dtype(dtype)
     length = -(-count * dtype.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -100,7 +101,7 @@ def zeros(shape, dtype=np.float64):
 
 
 def asarray(array, dtype=None):
-    """Return a device copy of a NumPy array, or a device array itself."""
+    """Return a device array, or a device copy of a NumPy array, with `dtype` if it is given."""
     if isinstance(array, ndarray):
         return array if dtype in (None, array.dtype) else array.astype(dtype)
     return ndarray(np.array(array, dtype, order="C"))
