@@ -141,8 +141,8 @@ def test_flat_pictures_exchange_their_colours(engine: Engine) -> None:
         ((100, 200), Settings(ratio=0.5), (50, 100)),
         ((3000, 4000), Settings(max_pixels=120_000), (300, 400)),
         ((16, 1600), Settings(ratio=0.5), (16, 800)),
-        # For a 12-megapixel photo, a ratio of 0.5 halves both sides of the working size, as the README
-        # says.
+        # For a 12-megapixel photo, a ratio of 0.5 halves both sides of the working size, as the
+        # README says.
         ((3000, 4000), Settings(), (512, 683)),
         ((3000, 4000), Settings.preset("face"), (256, 342)),
         ((1500, 2000), Settings(ratio=0.5), (256, 342)),

@@ -119,7 +119,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng) -> Path:
 
 
 def run(command: str) -> None:
-    """Run a command of this package, and check that it writes the files that it names."""
+    """Run a command of this package, and check the files that its options name."""
     words = shlex.split(command, comments=True)
     streams = {sign: words.pop(words.index(sign) + 1) for sign in "<>" if sign in words}
     words = [word for word in words if word not in streams]

@@ -20,7 +20,7 @@ OPENERS = re.compile(
     r"|Or|Per|Seconds for|So|That|The same|They|This|Those|To|Up to|What|When|Where|Whether|Which|Who|Whoever|Whose"
     r"|With|Within|Without)\b"
 )
-"""First words of docstrings that do not say what the thing is."""
+"""Words that may not begin a docstring, because they do not say what the thing is."""
 WIDEST = 100
 """Largest number of columns that a line of prose may have."""
 

@@ -68,8 +68,8 @@ static inline unsigned atomicMax(unsigned* address, unsigned value) {
 
 namespace simulator {
 
-// Returns a value of the type of a number's or a struct's elements. All members of a struct, such as CUDA's vector
-// types, have one type.
+// Returns a value of the element type: the type of a number, or the type of the members of a struct. All members of a
+// struct have one type, as in CUDA's vector types.
 template <class T>
 auto element(const T& value) {
   if constexpr (!std::is_class_v<T>) {

@@ -77,7 +77,7 @@ def kernels() -> None:
 
 
 def passes(a, b, nnf, labels, frames):
-    """Yield the passes of a search."""
+    """Yield a pass that computes distances, a propagation pass, and a random search."""
     maps = {"a": a, "b": b, "patch": 3, "frames": frames}
     distance = yield Pass("distance", maps | {"nnf": nnf})
     maps |= {"labels": labels, "max_product": 2.02 * 4096**2}

@@ -19,7 +19,7 @@ from .launch import RawModule  # noqa: F401
 _NO_RESERVE = 0x4000
 """Flag MAP_NORESERVE of Linux's `mmap`, which reserves addresses but no memory."""
 _MEMORY = 1 << 30
-"""Memory of a simulated device, in bytes, which always counts as free."""
+"""Memory of a simulated device, in bytes; all of it always counts as free."""
 
 float32, float64, int16, int32, uint8, newaxis = np.float32, np.float64, np.int16, np.int32, np.uint8, None
 
@@ -51,7 +51,7 @@ fft = SimpleNamespace(
 
 
 class _MemoryPool:
-    """The memory pool of the simulated CuPy, which has no unused memory unless a test sets it."""
+    """The memory pool of the simulated CuPy, with no unused bytes unless a test sets `free`."""
 
     free = 0
 
