@@ -190,7 +190,7 @@ def _step(widths: tuple[int, ...], level: int, finer: tuple[int, int]) -> float:
 
 
 def limits(device: str) -> dict[str, float]:
-    """Measure the operations per second of a large matrix product, and bytes per second of a copy."""
+    """Measure the speed of a large matrix product (operations per second) and of a copy (bytes)."""
     from analogy.backends import get_backend
 
     backend = get_backend(device)

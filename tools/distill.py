@@ -229,7 +229,7 @@ def prepare(args: argparse.Namespace) -> tuple[Vgg, list[Path], dict[str, np.nda
 
 
 def train(args: argparse.Namespace) -> None:
-    """Train up to step `args.steps`, from the run folder's checkpoint if any, and write the model."""
+    """Train up to step `args.steps`, from a checkpoint if there is one, and write the model."""
     run, device = args.output, torch.device(args.device)
     checkpoint = run / "checkpoint.pt"
     if checkpoint.exists() and not args.resume:
