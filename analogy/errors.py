@@ -61,7 +61,7 @@ class DeviceError(AnalogyError, RuntimeError):
 
 
 class OutputError(AnalogyError, OSError):
-    """Error about a file or a folder that cannot be written."""
+    """Error about a file or a folder that cannot be written, or that must not be overwritten."""
 
 
 class MemoryLimitError(AnalogyError, MemoryError):
