@@ -73,7 +73,7 @@ _SHORTAGE = re.compile(
     "|map segment"  # the loader of shared libraries
     "|bad_alloc"  # the C++ library
     "|([Ff]ailed to|[Cc]annot) allocate memory"  # ONNX Runtime, when the system or the device has no free memory
-    "|smaller than requested bytes"  # ONNX Runtime, at the limit that was set for it
+    "|smaller than requested bytes"  # ONNX Runtime, at the memory limit that was set for it
     "|out of memory"  # CUDA
     r"|(CUDNN|CUBLAS)_STATUS_\w*ALLOC\w*_FAILED"  # cuDNN and cuBLAS
 )

@@ -24,7 +24,7 @@ If a batch has more jobs, the page shows the pictures of every n-th job.
 MOST_FAILURES = 1000
 """Maximum number of failed jobs that the page lists. Further failed jobs are not listed."""
 _CELL = 125
-"""Width of the space for a picture, in CSS pixels, at least; it is smaller in a narrow window."""
+"""Minimum width of the space for a picture, in CSS pixels, except in a narrower window."""
 _REFRESH = 30.0
 """Shortest time between two writings of the page while the batch runs, in seconds."""
 _SETTINGS = dataclasses.fields(Settings)
@@ -103,7 +103,7 @@ class Report:
         self._written = time.monotonic()
 
     def shows(self, number: int) -> bool:
-        """Return whether the page shows the pictures of the job of this number, unless it fails."""
+        """Return whether the page will show the pictures of the job `number` if the job succeeds."""
         return (number - 1) % self._step == 0
 
     def add(self, job: Job, line: dict[str, Any], kept: bool) -> None:
@@ -181,10 +181,11 @@ class Report:
         ]
 
     def _settings(self, each: Collection[str]) -> str:
-        """Return a line about the settings that all shown jobs share and do not have by default.
+        """Return a line of text with the settings that have the same value in all shown jobs.
 
-        `each` has the names of the settings in which the jobs differ. The line names them, and the
-        page shows their values below each job.
+        Settings with their default values are left out. `each` has the names of the settings in
+        which the jobs differ. The line names these, too, and the page shows their values below each
+        job.
         """
         if not self._cards:
             return ""

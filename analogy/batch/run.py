@@ -35,7 +35,7 @@ _log = logging.getLogger("analogy")
 _WORKER_BYTES = 0.6e9
 """Minimum memory that a worker needs, in bytes, for pictures of the default working size."""
 _BUDGET = 0.9
-"""Share (0 to 1) of the memory free at the start of the run that all jobs together may use."""
+"""Share (0 to 1) of the free memory that the running jobs may use, measured as the run starts."""
 _GPU_WORKERS = 2
 """Maximum number of workers that share a GPU, unless the user sets the number.
 
@@ -63,8 +63,8 @@ def run_batch(
 ) -> tuple[Tally, Path]:
     """Do the jobs of a batch, except those that ended in an earlier run and have not changed.
 
-    If the run ends with an error, the finished jobs stay done, and the same call does the remaining
-    jobs.
+    If the run ends with an error, the finished jobs stay done, and another call with the same
+    arguments does the remaining jobs.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def run_batch(
     Returns
     -------
     tally : Tally
-        The counts of the jobs.
+        The numbers of jobs that are done, that were kept, and that failed.
     page : Path
         The path of the page about the batch, which is in the folder of the manifest.
 
@@ -193,7 +193,7 @@ def _jobs(
     allowed: Sequence[str],
     single: Collection[str],
 ) -> tuple[tables.Jobs, str | None]:
-    """Return the jobs, and the path or the address of their table (None for pictures)."""
+    """Return the jobs, and the path or the address of their table (None if there is no table)."""
     here = os.getcwd()  # noqa: PTH109
     paths = [stores.absolute(source, here) for source in sources]
     for path in paths:
@@ -254,7 +254,7 @@ def _pool(scheduler: str | None, workers: int | None, engine: EngineArguments) -
 
 
 def _described(pool: pools.Pool, engine: EngineArguments, progress: Callable[[Progress], None]) -> dict[str, Any]:
-    """Return the answer of `work.describe` from the first worker.
+    """Return what `work.describe` returns in the first worker.
 
     Raises `DeviceError` if the worker cannot start or has another version of analogy, and the
     errors of `work.describe`.

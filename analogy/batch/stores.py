@@ -103,7 +103,7 @@ def open_file(path: str) -> IO[bytes]:
 
 
 def stamp(path: str) -> str:
-    """Return a string that changes when the file changes, or "" if its store reports none.
+    """Return a string that changes when the file changes, or "" if its store reports no changes.
 
     The content of the file is not read. Raises FileNotFoundError if there is no such file, and
     another OSError if the store cannot be reached.
@@ -171,10 +171,11 @@ def names(root: str) -> Iterator[str]:
 
 
 def pictures(path: str) -> list[str]:
-    """Return the pictures of a path, which is a picture, a folder or a pattern.
+    """Return the pictures in a folder, the files that match a pattern, or the path of a picture.
 
-    They are sorted by name, with numbers in the names sorted by value. Raises `OSError` if the
-    path cannot be read.
+    The address of a folder ends with "/". A path that is neither a folder nor a pattern is taken
+    for a picture, even if there is no file. Pictures are sorted by name, with numbers in the names
+    sorted by value. Raises `OSError` if the folder or the store cannot be read.
     """
     if not scheme(path):
         if os.path.isdir(path):  # noqa: PTH112 (a `Path` raises for a name that is too long)
@@ -202,7 +203,7 @@ def check(path: str) -> None:
 
 
 def _store(path: str) -> tuple[Any, str]:
-    """Return the file system of an address, and the path in it."""
+    """Return the file system of fsspec for an address, and the path in that file system."""
     try:
         from fsspec.core import url_to_fs
 

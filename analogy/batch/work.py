@@ -192,8 +192,8 @@ def _transfer(task: Task, loaded: Request, more: dict[str, Any], notes: Notes) -
 def input_stamp(task: Task) -> str:
     """Return a checksum that changes when the job or one of its input files changes.
 
-    The content of the files is not read (see `stores.stamp`). The checksum is "" if the store of a
-    file does not report its changes or cannot be reached.
+    The content of the files is not read (see `stores.stamp`). The checksum is "" if a store cannot
+    be reached, or does not report changes of files.
     """
     stamps = []
     for path in task.job.inputs.values():
@@ -239,7 +239,7 @@ def _read(each: Input) -> Any:
 
 @lru_cache(maxsize=16)
 def _fetched(path: str, stamp: str) -> bytes:
-    """Return the content of a file at an address, from memory if it was one of the last 16 files.
+    """Return the content of a file at an address, from memory if it is one of the last 16.
 
     So a style that many jobs share is fetched once. `stamp` changes when the file changes.
     """

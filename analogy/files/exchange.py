@@ -1,4 +1,4 @@
-"""Exchange of the results of one run for those of the next, even if the process is killed.
+"""Exchange of the results of one run for those of the next; a later run finishes it after a kill.
 
 The new files are in a temporary folder inside the folder for results, with a manifest that names
 them. An exchange moves the old files into a subfolder of the temporary folder, the manifest first.
@@ -18,7 +18,10 @@ from . import temporary
 from .manifests import MANIFEST, is_unchanged, recorded_files
 
 _PREVIOUS = "previous"
-"""Name of the subfolder for old files, in the temporary folder, which exists during an exchange."""
+"""Name of the subfolder of the temporary folder for old files.
+
+The subfolder exists only during an exchange.
+"""
 
 
 def new_files(new: Path) -> list[str]:
@@ -46,7 +49,7 @@ def exchange(folder: Path, new: Path) -> None:
 
 
 def _exchange(folder: Path, new: Path) -> None:
-    """Exchange the files as `exchange` does, while the caller keeps other runs from doing so."""
+    """Exchange the files as `exchange` does, without making sure that no other run does so."""
     previous = new / _PREVIOUS
     previous.mkdir(exist_ok=True)
     arriving = new_files(new)

@@ -145,8 +145,8 @@ def claim(folder: Path, names: Collection[str], places: Places, ours: Mapping[st
     `ours` maps the name of each file that an earlier run made to its checksum. The checksum ""
     permits any content.
 
-    Raises `OutputError` if the run reads one of the files, or if one exists that is not in `ours`
-    or has another checksum.
+    Raises `OutputError` if the run reads one of the files, or if one of them exists and is not in
+    `ours` or has another checksum there.
     """
     for name in names:
         places.write(folder / name, name)

@@ -62,7 +62,7 @@ _NEAR = 2 * AGREEMENT
 """Distance between carried and direct flow from which a pixel gets the direct flow, in pixels.
 
 This applies to textured pixels that pass the forward-backward check. If the distance is smaller,
-their flow goes the share `_PULL` of the way.
+the flow goes the share `_PULL` of the way.
 """
 _STIFFNESS = 0.15
 """Share (0 to 1) by which a flat pixel's flow approaches the flow around it per frame.
@@ -78,19 +78,19 @@ The weight grows with the texture, up to 1. A pixel that fails the check has wei
 _FLAT = 0.5
 """Texture (see `motion.texture`, 0 to 1) below which a pixel is flat."""
 _UNLIKE = 0.1
-"""Colour difference (0 to 1) from its place at which a flat pixel may get another place.
+"""Colour difference (0 to 1) at which the search may change the place of a flat pixel.
 
-If the difference is smaller, or if the pixel passes the forward-backward check, the pixel keeps its
-place.
+The difference is that between the pixel and its place. If it is smaller, or if the pixel passes the
+forward-backward check, the pixel keeps its place.
 """
 
 _PATCH = 7
 """Side of the patches that the search compares, in pixels."""
 _ITERATIONS = {4: 3, 2: 2}
-"""Shrinking factor of the frames -> iterations of the search at that scale, from coarse to fine.
+"""Factor by which frames are shrunk -> number of iterations of the search, from coarse to fine.
 
-There is no search at full size, because it would take three times as long as the other two together
-and would find matches in smaller pieces.
+There is no search at full size. It would take three times as long as the searches at these two
+scales together, and would find matches in smaller pieces.
 """
 _SEARCH_RADIUS = 8
 """First radius of the random search at the finer scale, in pixels of that scale.
@@ -290,7 +290,7 @@ def _add_distance_cost(query: Array, key: Array, near: np.ndarray, known: np.nda
     query, key : (H, W, 8) int16
         Vectors that `Backend.pixel_vectors` returned. They are changed in place.
     near : (H, W, 2)
-        Row and column of the expected place of each pixel in the key frame.
+        Row and column, in the key frame, of the expected place of each pixel of the frame.
     known : (H, W)
         1 where a pixel has an expected place, else 0. Where it is 0, distances cost nothing.
 
@@ -349,5 +349,5 @@ def _extend(flow: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _shrink(mask: np.ndarray) -> np.ndarray:
-    """Return a mask without its outermost pixels, since flow is wrong at outlines of moving things."""
+    """Return a mask without its outermost pixels: flow is wrong at outlines of moving things."""
     return opencv().erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
