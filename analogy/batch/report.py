@@ -103,7 +103,7 @@ class Report:
         self._written = time.monotonic()
 
     def shows(self, number: int) -> bool:
-        """Return whether the page will show the pictures of the job `number` if the job succeeds."""
+        """Return whether the page shows the pictures of the job `number` if the job succeeds."""
         return (number - 1) % self._step == 0
 
     def add(self, job: Job, line: dict[str, Any], kept: bool) -> None:
