@@ -175,7 +175,7 @@ def _places(output: str, manifest: Path | None) -> tuple[str, Path]:
         return output.rstrip("/"), manifest.absolute()
     if manifest is not None:
         raise OutputError(
-            "--manifest is only for results at an address; leave it out, and the manifest is stored in the folder"
+            "--manifest is only for results at an address; leave it out, and the manifest is in the folder for results"
         )
     folder = as_path(output).absolute()
     if is_picture_path(folder):

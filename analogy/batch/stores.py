@@ -127,7 +127,7 @@ def size(path: str) -> int | None:
 def write(path: str, content: bytes) -> None:
     """Write a file, and make its folders. Raises `OutputError` if that is not possible.
 
-    If the store allows it, the file appears only when it is complete.
+    The file appears only when it is complete, except in a store that renames files by copying them.
     """
     if not scheme(path):
         make_folder(Path(path).parent)

@@ -81,7 +81,7 @@ def folder_for(folder: str | os.PathLike[str]) -> Iterator[None]:
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder for a run's files, which replace the old results at the end.
+    """Yield a temporary folder for new results, which replace the old ones when the block ends.
 
     The block writes the files, and the manifest last. If the block raises an error, nothing in
     `folder` changes.
@@ -142,7 +142,7 @@ def reserve(folder: Path, names: Iterable[str], places: Places) -> None:
 def claim(folder: Path, names: Collection[str], places: Places, ours: Mapping[str, str]) -> None:
     """Add to `places` the files with these names that a run will write into `folder`.
 
-    `ours` maps the name of each file that an earlier run made to its checksum. The checksum ""
+    `ours` is a dict: name -> checksum, for each file that an earlier run has made. The checksum ""
     permits any content.
 
     Raises `OutputError` if the run reads one of the files, or if one of them exists and is not in

@@ -318,7 +318,7 @@ def _add_distance_cost(query: Array, key: Array, near: np.ndarray, known: np.nda
 
 
 def _trust(textured: np.ndarray, agreed: np.ndarray) -> np.ndarray:
-    """Return the weight of each pixel of a flow in `spread`, (H, W) float32, 0 to 1.
+    """Return the weight in `spread` of each pixel of a flow, (H, W) float32, 0 to 1.
 
     The weight is 0 where the flow fails the forward-backward check (`agreed` is False). Elsewhere
     it grows with the texture.
