@@ -358,8 +358,9 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
         return HTMLResponse(documentation.page(app.openapi()))
 
     @app.get("/sign-in", include_in_schema=False)
-    async def sign_in() -> FileResponse:
-        return FileResponse(STATIC / "sign-in.html")
+    async def sign_in(wrong: str | None = None) -> HTMLResponse:
+        page = (STATIC / "sign-in.html").read_text(encoding="utf-8")
+        return HTMLResponse(page if wrong is None else page.replace(" hidden>", ">"))
 
     @app.post("/sign-in", include_in_schema=False)
     async def signed_in(given: Annotated[str, Form(alias="token")] = "") -> RedirectResponse:

@@ -74,6 +74,9 @@ def test_a_service_with_a_token_refuses_requests_without_it(serve) -> None:
     assert own.http.get(f"{own.url}/", timeout=30).url.endswith("/sign-in")
     wrong = own.http.post(f"{own.url}/sign-in", data={"token": "guess"}, timeout=30)
     assert wrong.url.endswith("/sign-in?wrong")
+    complaint = '<p class="error" role="alert">This is not the token of this service.'
+    assert complaint in wrong.text
+    assert complaint not in own.http.get(f"{own.url}/sign-in", timeout=30).text
     bearer = {"authorization": "Bearer open sesame"}
     assert own.http.get(f"{own.url}/v1/settings", headers=bearer, timeout=30).status_code == 200
     assert own.http.post(f"{own.url}/sign-in", data={"token": "open sesame"}, timeout=30).url == f"{own.url}/"
