@@ -107,8 +107,8 @@ class Launcher:
     Several threads may use it.
 
     The arguments of a launch are arrays of the device and numbers, in the order of the kernel's
-    parameters. A Python int is passed as int32, a Python float as float32, None as a null pointer,
-    and a NumPy number in its own type.
+    parameters. A bool, a Python int and a NumPy int64 are passed as int32, a Python float as
+    float32, and None as a null pointer. Other NumPy numbers are passed in their own types.
 
     Parameters
     ----------
@@ -159,9 +159,10 @@ class Launcher:
         self._function(name, unit.type)(grid, block, _packed(arguments))
 
     def over_lines(self, name: str, lines: int, per_block: int, *arguments: Any, channels: int = 1) -> None:
-        """Launch a kernel with one thread for each line (row or column) of each channel.
+        """Launch a kernel with `lines` threads for each channel, in blocks of `per_block` threads.
 
-        A block has `per_block` threads.
+        In most of these kernels, each thread works on one line (row or column). If `per_block` does
+        not divide `lines`, the last block is full, too, and its surplus threads do nothing.
         """
         grid = -(-lines // per_block), channels
         self._function(name, SINGLE.type)(grid, (per_block,), _packed(arguments))
