@@ -1,11 +1,11 @@
 """The kernel contract: the methods of every backend (`Backend`), and the constants of the kernels.
 
-This module defines the algorithm of each kernel. Each algorithm is implemented twice, for the CPU
-and for CUDA. In the search, both implementations try the same candidates in the same order. A pass
-reads the fields of earlier passes, but not the field that it writes. Its random numbers are hashes
-of the seed, the iteration, the position and the step. So the result does not depend on the number
-of threads. The search multiplies and adds whole numbers, without rounding, so both devices find the
-same field from the same joined features.
+This module defines the algorithm of each kernel. Each algorithm is implemented twice, once for the
+CPU and once for CUDA. In the search, both implementations try the same candidates in the same
+order. A pass reads the fields of earlier passes, but not the field that it writes. Its random
+numbers are hashes of the seed, the iteration, the position and the step. So the result does not
+depend on the number of threads. The search multiplies and adds whole numbers, without rounding, so
+both devices find the same field from the same joined features.
 
 The algorithms of `method` use `Backend.xp` and the kernels below, and do not ask which device they
 run on. The only exception is `pair.network_input`, because each device shrinks pictures with
@@ -16,8 +16,8 @@ All arrays are C-contiguous:
 
 * Features are (H, W, C) float32, channels last.
 * Joined features, which the search compares, are (H, W, C) int16 in fixed point, where `ONE`
-  stands for 1.0. Compared with float32 they take half the bytes, and one instruction
-  processes twice as many. The rounding to fixed point changes patch distances by less than 0.001,
+  stands for 1.0. Compared with float32 they take half the bytes, and one instruction processes
+  twice as many numbers. The rounding to fixed point changes patch distances by less than 0.001,
   far less than the usual difference between the distances of the best match and of the second best.
 * A nearest-neighbour field (NNF) is (H, W, 2) int32: [y, x] holds the row and the column of the
   match in the other picture.
@@ -46,9 +46,9 @@ Size = tuple[int, int]
 ONE = 4096
 """The number that stands for 1.0 in the fixed point of joined features."""
 HALF = 104
-"""Largest absolute value of u in `Backend.pixel_vectors`.
+"""Largest absolute value of the three numbers u in `Backend.pixel_vectors`.
 
-|u|^2 is the sum of three such squares, and fits into int16.
+The sum of their squares, |u|^2, fits into int16.
 """
 MOST_PATCH = 7
 """Largest side of a patch for which the kernels' sums are exact, in positions.
@@ -78,7 +78,7 @@ class Pass(NamedTuple):
 
 
 Passes = Generator[Pass, Any, T]
-"""Generator of a search: it yields each `Pass`, receives the result, and at last returns a T.
+"""Generator of a search: it yields each `Pass`, receives the result, and finally returns a T.
 
 `Backend.run_together` runs several of these generators. The CUDA backend takes one pass from each
 generator in turn, so that it can run the same pass of two searches in one launch.
@@ -110,8 +110,8 @@ class Backend(Protocol):
 
     In the search, `a` (HA, WA, C) and `b` (HB, WB, C) are joined features (see `join`). The CPU
     backend calls `tick` while a pass runs, with the share (0 to 1) of the pass that is done. The
-    CUDA backend does not call it, because a pass is short there, and the host does not wait for its
-    end.
+    CUDA backend never calls `tick`, because a pass is short on a GPU, and the host does not wait
+    for the end of the pass.
 
     The patch distance is that of Liao et al. 2017, section 4.2, written with dot products. Take the
     patches of `patch` x `patch` positions around p in `a` and around q in `b`. The displacements o
@@ -188,7 +188,7 @@ class Backend(Protocol):
         ...
 
     def require_finite(self, maps: Sequence[Array], failure: Exception) -> None:
-        """Raise `failure` if one of `maps`, float32, has a value that is infinite or not a number.
+        """Raise `failure` if one of `maps` (float32) has a value that is infinite or not a number.
 
         On a GPU, an immediate check would make the host wait. So the CUDA backend raises the error
         only when the outermost `active` context of the calling thread ends.
@@ -198,8 +198,8 @@ class Backend(Protocol):
     def run_network(self, session: Any, binding: Any, options: Any) -> None:
         """Run a session of ONNX Runtime with bound arrays, from any thread.
 
-        On a GPU, the method may return before the run has ended. So only work in the backend's
-        stream (see `active`) may read the outputs.
+        On a GPU, the method may return before the run has ended. So the outputs may be read only by
+        work in the backend's stream (see `active`).
         """
         ...
 
@@ -243,11 +243,11 @@ class Backend(Protocol):
         ...
 
     def blend(self, content: Array, f: Array, g: Array, alpha: float, steepness: float, threshold: float) -> Array:
-        """Return f W + g (1 - W) for `f` and `g` (H, W, k), with a weight W for each position.
+        """Return w f + (1 - w) g for `f` and `g` (H, W, k), with a weight w for each position.
 
-        W = alpha / (1 + exp(-steepness (M - threshold))), where M is the squared norm of `content`
-        (H, W, C) over its channels, scaled to 0..1 over the picture. M is 0 everywhere if all norms
-        are equal. All arrays are float32.
+        w = alpha / (1 + exp(-steepness (M - threshold))), where M is the squared norm of `content`
+        (H, W, C) over its channels, scaled to 0..1 over the picture. If all norms are equal, M is 0
+        everywhere. All arrays are float32.
         """
         ...
 
