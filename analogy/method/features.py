@@ -256,7 +256,9 @@ def _read_projections(files: ModelFiles, backend: Backend) -> dict[int, Array]:
     except Exception as error:  # damaged files make NumPy raise exceptions of many classes
         raise ModelError(f"{path} cannot be read; it may be damaged: {first_line(error)}") from error
     for level, matrix in found.items():
-        width = files.card.widths[level - 1] if level in LEVELS else 0
+        if level not in LEVELS:
+            raise ModelError(f"{path} has an array 'level{level}'; its arrays must be named level1 to level5")
+        width = files.card.widths[level - 1]
         fits = matrix.ndim == 2 and matrix.shape[0] == width and 1 <= matrix.shape[1] <= width
         if not fits or matrix.dtype != np.float32 or not np.isfinite(matrix).all():
             raise ModelError(

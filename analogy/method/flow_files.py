@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from ..errors import AnalogyError, ImageError, MemoryLimitError, reason
+from ..errors import AnalogyError, ImageError, MemoryLimitError, counted, reason
 from ..files.atomic import atomic
 from ..files.inputs import open_regular, without_warnings
 from .flow import check_array, check_field, to_flow
@@ -220,8 +220,8 @@ def _read_text(file: IO[bytes], path: Path, width: int | None) -> np.ndarray:
         raise ImageError(f"{path} is empty; it must have 'dx dy' on each line")
     if flow.shape[1] != 2 or len(flow) % width:
         raise ImageError(
-            f"{path} has {len(flow)} lines of {flow.shape[1]} numbers; for a field of width {width} the number of "
-            f"lines must be a multiple of {width}, and each line must have 2 numbers"
+            f"{path} has {counted(len(flow), 'line')} of {counted(flow.shape[1], 'number')}; for a field of width "
+            f"{width} the number of lines must be a multiple of {width}, and each line must have 2 numbers"
         )
     return flow.reshape(-1, width, 2)
 

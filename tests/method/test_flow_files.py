@@ -104,8 +104,8 @@ HEADER = struct.pack("<fii", 202021.25, 2, 2)
         ("f.txt", b"1 2\n3 four\n", "'dx dy' on each line"),
         ("f.txt", b"1 2\n3 4 5\n", "'dx dy' on each line"),
         ("f.txt", b"\xff\xfe1 2\n", "'dx dy' on each line"),
-        ("f.txt", b"1\n2\n", "2 lines of 1 numbers"),
-        ("f.txt", b"1 2\n3 4\n5 6\n", "3 lines of 2 numbers"),
+        ("f.txt", b"1\n2\n", "2 lines of 1 number;"),
+        ("f.txt", b"1 2\n3 4\n5 6\n", "3 lines of 2 numbers;"),
         ("f.exr", b"", "cannot read '.exr' files"),
     ],
 )
