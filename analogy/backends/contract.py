@@ -243,11 +243,11 @@ class Backend(Protocol):
         ...
 
     def blend(self, content: Array, f: Array, g: Array, alpha: float, steepness: float, threshold: float) -> Array:
-        """Return w f + (1 - w) g for `f` and `g` (H, W, k), with a weight w for each position.
+        """Return f W + g (1 - W) for `f` and `g` (H, W, k), with a weight W for each position.
 
-        w = alpha / (1 + exp(-steepness (M - threshold))), where M is the squared norm of `content`
-        (H, W, C) over its channels, scaled to 0..1 over the picture. If all norms are equal, M is 0
-        everywhere. All arrays are float32.
+        As in section 4.3 of the paper, W = alpha / (1 + exp(-steepness (M - threshold))), where M
+        is the squared norm of `content` (H, W, C) over its channels, scaled so that it runs from 0
+        to 1 over the picture. If all norms are equal, M is 0 everywhere. All arrays are float32.
         """
         ...
 

@@ -26,7 +26,7 @@ THREADS_PER_BLOCK = 256
 """Number of threads in a block that works on a rectangular tile of positions."""
 
 _FILES = "kernels.cu", "seams.cu", "multigrid/kernels.cu"
-"""Source files in the order in which they are joined; the last two use definitions of the first."""
+"""Source files in the order in which they are joined; the others use definitions of the first."""
 _FLOATS = {"ONE": ONE, "HALF": HALF, "ROUNDING": ROUNDING, "TINY": TINY}
 """Name of a constant that the compiler gets as a float definition -> its value."""
 _HASHES = "HASH_SEED", "HASH_ITERATION", "HASH_PIXEL", "HASH_STEP", "HASH_FIRST_MIX", "HASH_SECOND_MIX"
@@ -102,7 +102,7 @@ class Launch(NamedTuple):
 
 
 class Launcher:
-    """Launcher of the kernels on one device, which compiles them on first use.
+    """Launcher of the kernels on one device, which compiles a form of the kernels on its first use.
 
     Several threads may use it.
 

@@ -8,8 +8,8 @@ within `active` runs after the work that the calling thread had started before, 
 this thread runs after it.
 
 Checks of values on the device do not make the host wait at once. A thread requests a check with
-`flag`. The results of its checks are read when its outermost `active` ends, and earlier if 64
-results are unread.
+`flag`. The results of a thread's checks are read when the thread's outermost `active` ends, or
+earlier if 64 of the results are unread.
 
 Several threads may put work into the stream. Only the runs of ONNX Runtime exclude each other
 (`network_lock`): two simultaneous runs of one session would share handles of cuDNN and cuBLAS,

@@ -1,9 +1,9 @@
 """Compiler of the CPU kernels: Numba translates them to LLVM code, and LLVM to machine code.
 
 Two procedures make functions from the kernels. The first (`compile_kernels`, `link`) takes the LLVM
-code of a kernel from Numba and makes an object file, which can be loaded without Numba. The name of
-the kernel in this code and its calling convention are internal to Numba. So this module checks the
-name and the convention, and raises an error if they are not as expected. The second procedure
+code of a kernel from Numba and makes an object file, which can be loaded without Numba. The
+kernel's name and its calling convention in this code are internal to Numba. So this module checks
+the name and the convention, and raises an error if they are not as expected. The second procedure
 (`by_numba_alone`) uses only Numba's public interface, but imports Numba at every start.
 
 The compiled functions of both procedures release the GIL while they run.
@@ -31,7 +31,7 @@ _IN_LLVM = {"Int64": "i64", "UInt64": "i64", "Float32": "float", "Float64": "dou
 """Name of a number type in `argument_types` -> type in LLVM; addresses have the type "ptr"."""
 
 REORDERING = {"reassoc", "contract", "arcp", "nsz"}
-"""Names of LLVM's flags with which it may reorder sums, and so can vectorise them.
+"""Names of the flags with which LLVM may reorder sums, and so can vectorise these sums.
 
 With these flags LLVM may also fuse a product and a sum, and multiply by a reciprocal instead of
 dividing. Without them, a kernel computes and rounds exactly as its code is written.
@@ -47,7 +47,10 @@ _REORDERED_MODULES = {"multigrid.kernels", "seam_kernels"}
 """Names of the modules whose kernels are all compiled with `REORDERING`."""
 
 _OF_NUMBA = ("numba", "NRT", "nrt", "Py", "_Py")
-"""Prefixes of the names of functions of Numba and of Python."""
+"""Prefixes of the names of functions that a stored kernel must not call.
+
+The functions belong to Numba or to Python.
+"""
 
 
 def compile_kernels(module: str, names: Iterable[str]) -> bytes:
@@ -197,7 +200,10 @@ def _bind(function: Callable[..., Any], engine: Any) -> Callable[..., Any]:
 
 
 def _keeping(owner: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that calls `function`, and keeps a reference to `owner` of its code."""
+    """Return a function that calls `function`.
+
+    The returned function keeps a reference to `owner`, which owns the machine code of `function`.
+    """
 
     def call(*arguments: Any, _keep: Any = owner) -> None:
         function(*arguments)
