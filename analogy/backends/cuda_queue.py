@@ -66,10 +66,11 @@ class Queue:
     def active(self) -> Iterator[None]:
         """Make the device and the stream current in the calling thread until the context ends.
 
-        The stream first waits for the work that the thread has started on the streams that were
-        current. At the end of the context, these streams wait for the work in the context, and the
-        device and the stream that were current before are current again. If a check (`flag`) has
-        failed, the outermost `active` raises the error of this check.
+        The stream first waits for the work that the thread has started on its current streams, that
+        of the current device and that of this device. At the end of the context, these two streams
+        wait for the work in the context, and the device and the stream that were current before are
+        current again. If a check (`flag`) has failed, the outermost `active` raises the error of
+        this check.
         """
         if self.is_active():
             yield
@@ -104,8 +105,9 @@ class Queue:
     def flag(self, failure: Exception) -> Any:
         """Return a flag for a check: an int32 array on the device with the single number 0.
 
-        If a kernel writes another number to the flag, the outermost `active` raises `failure` when
-        it ends. The method must be called within `active`.
+        If a kernel writes another number to the flag, `failure` is raised when the thread's
+        outermost `active` ends, or when the thread requests a check while 64 results are unread.
+        The method must be called within `active`.
         """
         required = self._required
         if len(required.failures) == _FLAGS:
