@@ -330,8 +330,8 @@ extern "C" __global__ void coarsen(const float* __restrict__ planes, float* __re
   out[4 * size + o] = rise;
 }
 
-// Returns P^T r at one position of the coarse grid; `r` is one channel. In a row or column that was added to make a side
-// odd, it returns `outside`.
+// Returns P^T r at one position of the coarse grid; `r` is one channel. Returns `outside` in a row or column that was
+// added to make a side odd.
 __device__ __forceinline__ float restricted(const float* __restrict__ weights, const float* __restrict__ r, int i, int j,
                                             int h, int w, int hc, int wc, float outside) {
   const int rows = h / 2, columns = w / 2;

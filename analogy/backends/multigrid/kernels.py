@@ -1,9 +1,10 @@
 """Multigrid kernels of the CPU backend, with the same algorithm as `kernels.cu` in this folder.
 
 The array of a form holds the planes of the form one after the other; a comment before
-`Backend.coarsen` in `contract.py` defines the planes. The plane "right" holds the coupling of each position to its right neighbour, and
-"down" the coupling to its lower neighbour. "Falling" holds the coupling to the diagonal neighbour
-at the lower right, and "rising" the coupling between the right and the lower neighbour.
+`Backend.coarsen` in `contract.py` defines the planes. The plane "right" holds the coupling of each
+position to its right neighbour, and "down" the coupling to its lower neighbour. "Falling" holds the
+coupling to the diagonal neighbour at the lower right, and "rising" the coupling between the right
+and the lower neighbour.
 
 LLVM can vectorise a loop along a row that reads one neighbour of each position. So most loops have
 this form. Several loops then read the same row, which is still in the first-level cache. All
