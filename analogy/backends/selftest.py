@@ -110,6 +110,7 @@ class _Run:
 
     def step(self, name: str, function: Callable[[], str], needed: bool = True) -> None:
         """Run a step, and add its result to `checks`.
+
         If a step with `needed` fails, later steps are not run, and their checks name the failed
         step.
         """
