@@ -19,7 +19,7 @@ _inline = njit(error_model="numpy")
 
 
 def gradient(y0: Int64, y1: Int64, pixels: Float32s, h: Int64, w: Int64, out: Float32s) -> None:
-    """Write the squared gradient of a picture, the first half of `Backend.steepness`."""
+    """Write the squared gradient of a picture, as the first step of `Backend.steepness`."""
     for y in range(y0, y1):
         above, row, below = 3 * w * max(y - 1, 0), 3 * w * y, 3 * w * min(y + 1, h - 1)
         for x in range(w):
@@ -35,7 +35,7 @@ def gradient(y0: Int64, y1: Int64, pixels: Float32s, h: Int64, w: Int64, out: Fl
 
 
 def widest(y0: Int64, y1: Int64, values: Float32s, h: Int64, w: Int64, out: Float32s) -> None:
-    """Write the largest value in each 3 x 3 square, the second half of `Backend.steepness`."""
+    """Write the largest value in each 3 x 3 square, as the second step of `Backend.steepness`."""
     for y in range(y0, y1):
         for x in range(w):
             most = values[y * w + x]

@@ -139,7 +139,7 @@ class _Run:
         return "a kernel was compiled and ran"
 
     def runtime(self) -> str:
-        """Check that exactly one ONNX Runtime is installed, and that it is built for CUDA."""
+        """Check that exactly one package of ONNX Runtime is installed, and is built for CUDA."""
         return probes.check_runtime(self.cp)
 
     def make_backend(self) -> str:

@@ -1,6 +1,7 @@
 """Manifest of a batch, a file of JSON lines that says which jobs are done.
 
-One run at a time appends lines to it. The next run does the jobs that are missing or have changed.
+One run at a time appends lines to it. The next run does the jobs that the manifest does not record
+as done or failed, and those whose inputs, settings or results have changed.
 
     {"analogy": "0.1.0", "run": "2030-01-31T12:00:00+00:00", "model": .., "settings": .., ..}
     {"job": "x.png", "state": "begun", "files": ["x.png"]}
@@ -34,7 +35,7 @@ NAME = "batch.jsonl"
 REPORT = "report.html"
 """Name of the page about the batch in the folder of the manifest."""
 _LONGEST_LINE = 1 << 22
-"""Length of the longest line that is read, in bytes. A longer line is skipped."""
+"""Maximum length of a line, in bytes. Longer lines are skipped."""
 _KINDS = {"analogy": str, "run": str, "model_sha256": str, "settings": dict}
 """Key that the first line of a manifest must have -> type of its value."""
 _BEGINNING = re.compile(rb'\{"analogy": "[\w.+-]+')

@@ -1,6 +1,7 @@
 """Reader of the rows of a Parquet table.
 
-It refuses long cells and large columns, since a small compressed file can hold gigabytes of text.
+The reader refuses long cells and large columns, since a small compressed file can hold gigabytes of
+text.
 """
 
 from __future__ import annotations

@@ -70,7 +70,10 @@ class Pool:
 
 
 def processes(workers: int) -> Pool:
-    """Return a pool of `workers` processes on this machine. Each one starts with its first task."""
+    """Return a pool of `workers` processes on this machine.
+
+    Each process starts when it gets its first task.
+    """
     executor = _Processes(workers)
     return Pool(executor, lambda: executor.workers, BrokenProcessPool, 2, True, executor.close)
 

@@ -177,7 +177,7 @@ def relax_rows(
     i0: Int64, i1: Int64, planes: Float32s, nine: Int64, inverses: Float32s, f: Float32s, u: Float32s, h: Int64,
     w: Int64, odd: Int64, fresh: Int64,
 ) -> None:  # fmt: skip
-    """Solve even rows, or odd rows if `odd` is 1; with `fresh`, the other rows count as zero."""
+    """Solve even rows, or odd rows if `odd` is 1; the other rows count as zero if `fresh` is 1."""
     n = h * w
     form = _form(planes, nine, h, w)
     for i in range(i0, i1):
@@ -220,8 +220,8 @@ def relax_columns(
     """Solve even columns, or odd columns if `odd` is 1; `row` is working memory for one row."""
     n = h * w
     form = _form(planes, nine, h, w)
-    # All columns of the range are computed, but only every second one is used, because LLVM can
-    # vectorise a loop over all columns.
+    # LLVM can vectorise a loop over all columns, but not over every second column. So all columns
+    # of the range are computed, and only every second one is stored.
     lo, hi = 2 * i0 + odd, 2 * i1 + odd - 1
     first, last = max(lo, 1), min(hi, w - 1)
     for y in range(h):
@@ -269,7 +269,7 @@ def _add(out, o, k, t, n):
 def _diagonal(form, y, x0, x1, out, o):
     """Write the diagonal of A for the positions x0 <= x < x1 of a row to `out` from index `o` on.
 
-    It is the mass of a position plus all of its couplings.
+    The element of a position is its mass plus all of its couplings.
     """
     planes, w = form.planes, form.w
     t, count = y * w + x0, x1 - x0
