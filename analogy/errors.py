@@ -27,6 +27,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
+def counted(number: float, noun: str) -> str:
+    """Return a number with its noun, in the plural unless the number is 1: "1 job", "2 jobs"."""
+    return f"{number:.10g} {noun}{'' if number == 1 else 's'}"
+
+
 class AnalogyError(Exception):
     """Base class of the errors that this package raises on purpose.
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
-from .errors import ImageError, SettingsError
+from .errors import ImageError, SettingsError, counted
 from .settings import Settings
 
 if TYPE_CHECKING:  # a command that only shows its help must not load Pillow
@@ -129,8 +129,8 @@ class Request:
             values = listed(getattr(self, name))
             if getattr(self, name) is not None and len(values) != count:
                 label = {field.name: field.metadata["label"] for field in fields_of("picture")}[name]
-                pictures = "1 picture" if count == 1 else f"{count} pictures"
-                raise ImageError(f"{label}: {len(values)} given for {pictures} B'; give one for each B'")
+                given, needed = counted(len(values), "picture"), counted(count, "picture")
+                raise ImageError(f"{label}: {given} given for {needed} B'; give one for each B'")
         if self.pins is not None and not is_path(self.pins):
             rows = self.pin_rows()
             self._set("pins", None if rows is None else rows.tolist())

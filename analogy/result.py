@@ -51,7 +51,7 @@ if TYPE_CHECKING:  # only type checkers need defaults, which `typing` lacks befo
         def __get__(self, result: Any, owner: Any) -> Any: ...
 
     class _OfB:
-        """Type of B, its field and its distances: an array, a list of arrays, or None without B."""
+        """Type of B, its field and its distances: an array, a list, or None if only A' was made."""
 
         @overload
         def __get__(self, result: Result[Literal["ab"], Any], owner: Any) -> None: ...
@@ -216,7 +216,8 @@ class Result(Generic[Way_co, Looks_co]):
         """
         if self.nnf_ab is None or self.nnf_ba is None:
             raise SettingsError(
-                f"consistency needs both directions; this result was made with {self.settings.direction!r}"
+                f"consistency needs both directions; this result was made with direction {self.settings.direction!r}; "
+                "use 'both'"
             )
         back: Any = self.nnf_ba
         return consistency(to_host(self.nnf_ab), [*map(to_host, back)] if isinstance(back, list) else to_host(back))
@@ -292,7 +293,7 @@ class Result(Generic[Way_co, Looks_co]):
         return made + list(map(Painted, numbered("b", len(examples)), pictures, examples))
 
     def _contents(self) -> Contents:
-        """Return what `save` writes into a folder."""
+        """Return the pictures, the fields and the record that `save` writes into a folder."""
         return Contents(
             made=self._made(),
             montage=partial(self._montage, MONTAGE_HEIGHT),

@@ -93,8 +93,8 @@ class Settings:
     )
     direction: Direction = _setting(
         "both",
-        "What to make: only A' (ab), only B (ba), or both. Making only one picture takes less time, and the "
-        "picture is the same.",
+        "What to make: only A' (ab), only B (ba), or both. Making only one picture takes less time than "
+        "making both, and does not change that picture.",
         choices=get_args(Direction),
     )
     painting: Painting = _setting(

@@ -16,7 +16,7 @@ import pytest
 from analogy.backends.cpu import CpuBackend
 from analogy.errors import DeviceError
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts background jobs; tests send SIGINT
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell lets background jobs ignore it, but tests send it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -1,4 +1,4 @@
-"""A network whose sessions are made by a test."""
+"""Sessions of a network that tests use in place of those of ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from analogy.method.sessions import Sessions, Shapes
 
 
 class FixedSession(Sessions):
-    """Sessions of a network of which each graph has the session of the test, whatever its name."""
+    """Sessions of a network in which every graph gets the one session that a test gives."""
 
     def __init__(self, session: Any):
         self._session = session

@@ -31,7 +31,7 @@ def missing() -> str:
 
 def forbid() -> None:
     """Let the kernel kill this process or a child of it (SIGSYS) if it opens an internet socket."""
-    program = [  # (code, jump if true, jump if false, operand)
+    program = [  # instructions: (code, jump if true, jump if false, operand)
         (_LOAD, 0, 0, _NUMBER),
         (_EQUAL, 0, 3, SOCKET[platform.machine()]),
         (_LOAD, 0, 0, _FIRST_ARGUMENT),

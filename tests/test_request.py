@@ -78,7 +78,10 @@ def test_each_of_several_examples_is_an_input_of_its_own() -> None:
 def test_a_wrong_number_of_b_or_masks_for_the_examples_is_refused() -> None:
     with pytest.raises(ImageError, match="b_prime is an empty list"):
         Request("a", [])
-    for name, words in (("b", "B: 3 given for 2 pictures B'"), ("mask_b", "the mask of B': 3 given for 2 pictures B'")):
+    for name, words in (
+        ("b", "B: 3 pictures given for 2 pictures B'"),
+        ("mask_b", "the mask of B': 3 pictures given for 2 pictures B'"),
+    ):
         of_a = {"mask_a": "m"} if name == "mask_b" else {}
         # An empty list is not the same as None.
         for given, said in ((["1", "2", "3"], words), ([], words.replace("3", "0"))):

@@ -190,7 +190,7 @@ def test_each_option_works_with_several_examples(cpu_engine: Engine, result: Res
 
 @pytest.mark.parametrize("painting", ["pixels", "gradients"])
 def test_an_enlarged_field_takes_full_size_pixels_of_each_example(cpu_engine: Engine, painting: str) -> None:
-    """Use two bright flat examples; dark pixels could only come from the gap between them."""
+    """Use two bright flat examples; only the gap between them in the sheet is dark."""
     a = resize(noise(8, 8, 3), 90, 120)
     flat = [np.full((80, 100, 3), 200, np.uint8), np.full((120, 70, 3), 210, np.uint8)]
     found = cpu_engine.transfer(a, flat, max_pixels=1200, painting=painting, direction="ab", **FAST)
@@ -202,9 +202,9 @@ def test_an_enlarged_field_takes_full_size_pixels_of_each_example(cpu_engine: En
     ("examples", "options", "error", "words"),
     [
         ([], {}, ImageError, "b_prime is an empty list; give one or more pictures whose looks A should get"),
-        (2, {"b": [noise(32, 32, 3)]}, ImageError, "B: 1 given for 2 pictures B'; give one for each B'"),
+        (2, {"b": [noise(32, 32, 3)]}, ImageError, "B: 1 picture given for 2 pictures B'; give one for each B'"),
         (2, {"mask_a": noise(32, 32), "mask_b": noise(32, 32)}, ImageError,
-         "the mask of B': 1 given for 2 pictures B'"),
+         "the mask of B': 1 picture given for 2 pictures B'"),
         (2, {"b": [noise(32, 32, 3), noise(32, 31, 3)]}, ImageError, "B 2 is 31 x 32 pixels and B' 2 is 32 x 32"),
         (2, {"pins": [(1, 2, 3, 4)]}, SettingsError, "there are 2 pictures B', and the pins do not say in which"),
         (2, {"pins": [(1, 2, 3, 4, 3)]}, SettingsError, "pin 1 ends in example 3, but there are 2 pictures B'"),

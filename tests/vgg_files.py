@@ -85,7 +85,7 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng([seed, height, width]).random((3, height, width), np.float32)
 
 
-# Files of each kind, made by the libraries that make the real ones.
+# Files of weights of each kind, written by the libraries that users write them with.
 
 
 def torchvision_names(weights) -> dict[str, np.ndarray]:
@@ -111,7 +111,7 @@ def keras_arrays(weights):
 
 
 def write_keras(path, weights, layout: str = "published") -> None:
-    """Write a file of Keras.
+    """Write weights as a file of Keras.
 
     The layout is "published" (names of the file of 2016), "keras2" (names of save_weights in Keras
     2) or "model" (a whole model).
@@ -171,7 +171,7 @@ def caffe_message():
 
 
 def write_caffe(path, weights, form: str = "layers") -> None:
-    """Write a file of Caffe.
+    """Write weights as a file of Caffe.
 
     The form is "layers" (V1LayerParameter and num .. width, as in the published file) or "layer"
     (the newer form, with `shape`).

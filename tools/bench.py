@@ -52,7 +52,10 @@ import bench_service
 
 EXAMPLES = Path(__file__).parents[1] / "analogy" / "examples"
 NETWORKS = ("features", *(f"step {level}" for level in (5, 4, 3, 2)))
-"""Stages whose limit is the large product. The limit of the other stages is the copy in memory."""
+"""Stages whose speed is compared with the speed of a large matrix product.
+
+The speed of the other stages is compared with the speed of a copy in memory.
+"""
 SIDE, COPIED = {"cpu": 1536, "cuda": 8192}, 1 << 26
 """Kind of device -> rows of the square matrices that are multiplied; number of copied floats."""
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024

@@ -2,9 +2,10 @@
 
 Run `python tools/fuzz.py [KIND ...] [--seconds N] [--seed N]`.
 
-Each kind of case runs in a process of its own with little memory. The process prints the seed of
-each case before it runs the case, so that the tool also finds crashes and hangs, and `--seed N
---seconds 0` repeats one case. The exit code is 1 if a fault is found. The cases are in
+The cases of a kind run in a separate process, and in a new one after each fault. On Linux its
+address space is limited to 4 GiB, except for the kinds `kills` and `disks`. The process prints the
+seed of each case before it runs the case, so that the tool also finds crashes and hangs, and
+`--seed N --seconds 0` repeats one case. The exit code is 1 if a fault is found. The cases are in
 `fuzz_cases.py`, their files come from `tests/hostile`, and `tests/test_hostile.py` runs a few cases
 of each kind.
 """

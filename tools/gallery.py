@@ -179,7 +179,7 @@ def page() -> None:
         view.get_by_role("tab", name="Regions6").wait_for()  # the tab has this name once the labels are loaded
         view.locator("#start").click()
         view.locator("#results").wait_for()
-        view.get_by_role("tab", name="Where from").click()
+        view.get_by_role("tab", name="Matches").click()
         place = view.locator("#pair-field .pane").first
         box = place.bounding_box()
         assert box

@@ -8,5 +8,5 @@ application turns the arguments of a user into calls of the library, shows progr
 error as one line. A function that a user of the library could need is in the library, not in an
 application.
 
-It may import everything below it. Nothing imports an application.
+An application may import every other part of the package. No other part imports an application.
 """

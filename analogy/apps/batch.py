@@ -54,10 +54,10 @@ analogy batch jobs.parquet -o s3://bucket/out --manifest out.jsonl --allow-remot
         help="Repeat the jobs that failed in an earlier run, even if nothing has changed since.")  # fmt: skip
 @option("--manifest", type=click.Path(path_type=Path), group=RESULTS,
         help="File on this machine that records which jobs are done. Required only if --output is an address such as "
-             "s3://bucket/out.  [default: batch.jsonl in the folder]")  # fmt: skip
+             "s3://bucket/out.  [default: batch.jsonl in the output folder]")  # fmt: skip
 @picture_path("--style", "styles", multiple=True, group=LOOK,
-              help="B' for jobs that do not name one. If you repeat the option, each of these jobs uses all of its "
-                   "pictures as examples.")  # fmt: skip
+              help="B' for jobs that do not name one. If you repeat the option, each of these jobs uses all these "
+                   "pictures together, as examples.")  # fmt: skip
 @partial(setting_options, but="direction")
 @partial(engine_options, threads="Number of CPU threads of each worker.  [default: its share of the cores]")
 @option("--workers", type=click.IntRange(1, MOST_THREADS), group=MACHINE,
@@ -95,8 +95,8 @@ def batch(sources: tuple[str, ...], output: str, template: str, direction: str, 
       b, mask_a, mask_b     pictures, as in `analogy transfer`
       b_2, mask_b_2         the pictures of further examples, and so on
       pins                  the path of a CSV file; in a .jsonl also rows [xa, ya, xb, yb]
-      preset                a preset, instead of the one in the command
-      ratio, weight, seed   values of these settings; each other setting can be a column, too
+      preset                a preset, which replaces the preset of the command
+      ratio, weight, seed   values of these settings, and so on for all others
 
     A setting of a row overrides an option of the command, and both override a preset.
 

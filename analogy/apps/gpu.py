@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 PACKAGES = ("numpy", "numba", "pillow", "onnxruntime", "onnxruntime-gpu", "cupy-cuda12x", "cupy-cuda13x")
 """Packages whose versions the report states."""
 SIZE = 448
-"""Side of the measured pictures, in pixels."""
+"""Side of the square pictures of the measured transfers, in pixels."""
 RUNS = 3
-"""Number of measured runs of a transfer, whose median is reported. A first run is not measured."""
+"""Number of measured runs of a transfer, whose median is reported. One more run precedes them."""
 _DEFAULTS = Settings.preset("photo-to-style")
 MEASURED = {
     "defaults": _DEFAULTS,
@@ -63,7 +63,8 @@ def report() -> tuple[list[str], bool]:
     checks = selftest(small_transfer)
     failed = [check.name for check in checks if not check.ok]
     if failed and failed[0] in NO_GPU:
-        return ["selftest: there is no GPU to test"], False
+        why = next(check.detail for check in checks if not check.ok)
+        return [f"selftest: there is no GPU to test, since {why}"], False
     if not failed:
         checks += [_figures(name, settings) for name, settings in MEASURED.items()]
         failed = [check.name for check in checks if not check.ok]

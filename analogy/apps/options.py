@@ -106,7 +106,7 @@ def setting_options(command: Command, but: str = "") -> Command:
     options: list[Decorator] = [
         option("--preset", type=click.Choice(list(PRESETS)), group=LOOK,
                help="A set of settings for one purpose; the presets are listed below. An option that you give "
-                    "overrides it.")
+                    "overrides the preset.")
     ]  # fmt: skip
     fields = sorted(dataclasses.fields(Settings), key=lambda field: field.name not in _LOOK_SETTINGS)
     for field in fields:

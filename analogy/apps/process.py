@@ -40,7 +40,7 @@ def loaded() -> None:
 
 
 def interrupted() -> bool:
-    """Return whether a signal is ending the process. Later errors are a consequence of it."""
+    """Return whether a signal is ending the process, so that later errors can be ignored."""
     return _ended_by != 0
 
 

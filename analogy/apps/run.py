@@ -63,7 +63,7 @@ def run_transfer(
     ImageError
         If a picture cannot be read, or two of them are "-".
     OutputError
-        If the output cannot be written, or is one picture and the results are several.
+        If the output cannot be written, or if it is one picture but the results are several.
     AnalogyError
         If the transfer fails; see `Engine.transfer`.
     """

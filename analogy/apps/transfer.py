@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..engine_arguments import EngineArguments
-from ..errors import ModelError, shown
+from ..errors import ModelError, counted, shown
 from ..networks.cards import read_card
 from ..networks.models import DEFAULT, locate
 from ..settings import Settings
@@ -82,8 +82,8 @@ def transfer(output: str, flow: bool, record: Path | None, preset: str | None, m
     model = model or DEFAULT
     if sha256 and read_card(locate(model)).fingerprint != sha256:
         raise ModelError(
-            f"the model {model!r} has a different checksum from the model of {record}; give the path of that model "
-            "with --model"
+            f"the model {model!r} has a different checksum from the model of {record}; give the name or the path "
+            "of that model with --model"
         )
     request = request_of(base, preset, given)
     if record:
@@ -112,8 +112,8 @@ def _compare_inputs(record: Path, request: Request) -> None:
             _log.warning("%s was made without %s, which you give; the result will differ", record, option)
         elif len(paths) != len(checksums):
             _log.warning(
-                "%s was made with %s given %d times, and you give it %d times; the result will differ",
-                record, option, len(checksums), len(paths),
+                "%s was made with %s given %s, and you give it %s; the result will differ",
+                record, option, counted(len(checksums), "time"), counted(len(paths), "time"),
             )  # fmt: skip
         for path, checksum in zip(paths, checksums, strict=False):
             with suppress(OSError), open_regular(path) as file:  # the transfer refuses a file that cannot be read

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from ..errors import ImageError, reason
+from ..errors import ImageError, counted, reason
 from ..files.inputs import checksum
 from ..files.places import folded
 from ..pictures.images import Admit, Picture
@@ -191,5 +191,5 @@ def _enough(frames: Frames, what: str) -> Frames:
     Raises `ImageError`, which calls the film `what`, if there are fewer.
     """
     if len(frames.names) < 2:
-        raise ImageError(f"{what} has {len(frames.names)} frames; a film needs at least two")
+        raise ImageError(f"{what} has {counted(len(frames.names), 'frame')}; a film needs at least two")
     return frames

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ImageError, reason
+from ..errors import ImageError, counted, reason
 from ..files.inputs import checksum
 from ..pictures.images import Admit, Picture, as_picture
 from .library import limit_pixels, open_video, pyav, texts
@@ -129,7 +129,7 @@ class VideoFrames:
                     admit(size, f"the video {path}")
             if (frame.height, frame.width) != size:
                 raise ImageError(
-                    f"{path}: its pictures change their size after {len(self.times)} frames, from "
+                    f"{path}: its pictures change their size after {counted(len(self.times), 'frame')}, from "
                     f"{size[1]} x {size[0]} to {frame.width} x {frame.height} pixels; convert it to a video of one size"
                 )
             self.times.append(frame.pts)
@@ -231,8 +231,8 @@ class VideoFrames:
                 yield frame
         except (pyav().error.FFmpegError, ValueError) as error:
             raise ImageError(
-                f"{self.files[0]} cannot be decoded after {count} frames ({reason(error)}); it is damaged, or its "
-                "pictures become larger than its header states; convert it to .mp4"
+                f"{self.files[0]} cannot be decoded after {counted(count, 'frame')} ({reason(error)}); it is damaged, "
+                "or its pictures become larger than its header states; convert it to .mp4"
             ) from error
 
     @property

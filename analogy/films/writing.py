@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from ..errors import AnalogyError, OutputError, reason
+from ..errors import AnalogyError, OutputError, counted, reason
 from ..files.atomic import atomic
 from .copying import copies, copy_fields, copyable
 from .encoding import Encoding, codec_of, encodings
@@ -294,8 +294,9 @@ def _try(prepared: PreparedVideo) -> _Written:
         raise ValueError(f"only {min(found.count, len(found.pictures))} of {len(indices)} pictures can be read back")
     if found.size != prepared.size or found.streams != 1 + len(prepared.copied):
         raise ValueError(
-            f"read back, it has {found.streams} streams and pictures of {found.size[1]} x {found.size[0]} pixels, "
-            f"instead of {1 + len(prepared.copied)} streams and {prepared.size[1]} x {prepared.size[0]} pixels"
+            f"read back, it has {counted(found.streams, 'stream')} and pictures of {found.size[1]} x {found.size[0]} "
+            f"pixels, instead of {counted(1 + len(prepared.copied), 'stream')} and {prepared.size[1]} x "
+            f"{prepared.size[0]} pixels"
         )
     if prepared.like is not None:
         times = {round(time * prepared.like.stream.time_base / found.time_base) for time in prepared.like.times}

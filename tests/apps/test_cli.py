@@ -484,7 +484,9 @@ def test_selftest_without_a_gpu_is_one_line_and_exit_code_1(monkeypatch) -> None
     monkeypatch.setitem(sys.modules, "cupy", None)
     plain, done = run("info"), run("info", "--selftest")
     assert done.exit_code == 1
-    assert done.stdout == plain.stdout + "selftest: there is no GPU to test\n"
+    reason = plain.stdout.partition("the GPU is not used: ")[2].splitlines()[0]
+    assert reason.startswith("CuPy cannot be imported") and "; pip install" in reason
+    assert done.stdout == f"{plain.stdout}selftest: there is no GPU to test, since {reason}\n"
 
 
 def test_selftest_names_the_first_failure_of_a_gpu_and_exits_with_1(monkeypatch) -> None:
@@ -504,6 +506,12 @@ def test_another_number_of_examples_than_in_a_settings_file_causes_a_warning(pai
     file = tmp_path / "two" / "settings.json"
     again = run("transfer", a, b, "-o", tmp_path / "one", "--settings", file, "--device", "cpu")
     assert again.stderr == f"analogy: {file} records 2 B_PRIME, and you give 1; the result will differ\n"
+    given = ["--b", a, "--b", a]
+    run("transfer", b, a, "--b", a, "-o", tmp_path / "known", *FAST)
+    file_of_one = tmp_path / "known" / "settings.json"
+    again = run("transfer", b, a, a, *given, "-o", tmp_path / "more", "--settings", file_of_one, "--device", "cpu")
+    line = f"{file_of_one} was made with --b given 1 time, and you give it 2 times; the result will differ\n"
+    assert again.stderr.endswith(line)
     assert run("transfer", a, b, b, "-o", tmp_path / "same", "--settings", file, "--device", "cpu").stderr == ""
 
 

@@ -30,7 +30,7 @@ def pair(tmp_path: Path) -> list[Path]:
 
 
 def handles_signals(process: subprocess.Popen) -> bool:
-    """Return whether the process handles signals, which takes Python about 30 milliseconds."""
+    """Return whether the process already handles signals. Python needs about 30 ms to start."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     caught = int(status.partition("SigCgt:")[2].split()[0], 16)
     return bool(caught >> (signal.SIGTERM - 1) & 1)

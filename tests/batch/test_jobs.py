@@ -80,7 +80,7 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
         (b'{"a": "x", "mask_a_2": "y"}', "line 2: unknown column 'mask_a_2'"),
         (
             b'{"a": "x", "b_prime": ["y", "z"], "mask_a": "m", "mask_b": "m"}',
-            "the mask of B': 1 given for 2 pictures B'",
+            "the mask of B': 1 picture given for 2 pictures B'",
         ),
         (b'{"a": "x", "pins": 1}', "line 2: pins is 1; it must be the path of a CSV file, or a list of rows"),
         (b'{"a": "x", "pins": [[1, 2, 3]]}', "line 2: pins: the shape is (1, 3); it must be (N, 4)"),

@@ -233,7 +233,7 @@ def test_frames_are_read_from_folders_in_the_order_of_their_numbers_and_from_pat
 
 REFUSED = {
     "a missing folder": ({"frames": "nowhere", "keys": {0: 5}}, ImageError, "nowhere is neither a folder nor a video"),
-    "one frame": ({"frames": 1, "keys": {0: 5}}, ImageError, "the list has 1 frames; a film needs at least two"),
+    "one frame": ({"frames": 1, "keys": {0: 5}}, ImageError, "the list has 1 frame; a film needs at least two"),
     "no film": ({"frames": b"film", "keys": {0: 5}}, ImageError, "list of pictures; got a bytes"),
     "neither keys nor style": ({}, SettingsError, "needs either keys or a style, but neither is given"),
     "keys and style": ({"keys": {0: 5}, "style": 6}, SettingsError, "needs either keys or a style, but both are given"),

@@ -2,8 +2,8 @@
 
 `FOLDERS` has functions that spoil a copy of the shipped model, by name. `cards` returns contents of
 `model.json`, and `weights` contents of files that pretend to be weights. `LONG_LASTING` has
-functions that make a pipe, a socket or a device, which block a reader or never end, at a path.
-`mutate` changes the bytes of any file at random.
+functions that make a pipe, a socket or a device at a path: a reader of it waits or never comes to
+an end. `mutate` changes the bytes of any file at random.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def copy(folder: Path) -> Path:
 def sign(folder: Path, *without: str) -> None:
     """Write the present checksums of a folder's files into its card, except for files in `without`.
 
-    An attacker can do that, too.
+    An attacker can do so, too, so a folder with right checksums can be malicious.
     """
     card = json.loads((folder / CARD).read_text())
     files = sorted(path for path in folder.iterdir() if path.name not in (CARD, *without))
@@ -105,9 +105,9 @@ def _weights_elsewhere(location: str) -> Callable[[Path], None]:
 
 
 def _features(levels: Mapping[int, int] | None = None, ones: bool = False) -> Callable[[Path], None]:
-    """Return a function that writes a graph whose features are mixed from means over squares.
+    """Return a function that writes a graph whose features mix the means of squares of pixels.
 
-    `levels` has the side of the squares for levels at which it is not 2 ** (level - 1). With
+    `levels` maps a level to the side of its squares, if that is not 2 ** (level - 1). With
     `ones`, the graph needs a hundred million times the memory of the picture.
     """
 
@@ -213,6 +213,7 @@ FOLDERS: Mapping[str, Callable[[Path], None]] = {
     "an empty graph": _graph(b""),
     "a graph of random bytes": _graph(np.random.default_rng(0).bytes(5000)),
     "graphs within graphs": _graph(_nested_graphs(5000)),
+    "a projection of a sixth level": _projection(lambda: _npz(level6=np.ones((16, 4), np.float32))),
     "a projection to 0 channels": _projection(lambda: _npz(level1=np.ones((16, 0), np.float32))),
     "a projection of objects": _projection(lambda: _npz(level1=np.array([{}], object))),
     "a projection that unpacks to 128 MB": _projection(_npz_bomb),
@@ -229,7 +230,7 @@ def _card(**changes: object) -> bytes:
 
 
 def cards() -> dict[str, bytes]:
-    """Return contents of cards, by name."""
+    """Return hostile or damaged cards: name -> content."""
     return {
         "empty": b"",
         "nested": b"[" * 100_000,
@@ -276,7 +277,7 @@ def _h5_claim() -> bytes:
 
 
 def weights() -> dict[str, bytes]:
-    """Return contents of files that begin like weights, by name."""
+    """Return hostile files that begin like files of weights: name -> content."""
     header = json.dumps(
         {"conv1_1.weight": {"dtype": "F32", "shape": [1 << 40, 3, 3, 3], "data_offsets": [0, 8]}}
     ).encode()

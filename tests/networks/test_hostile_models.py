@@ -35,6 +35,7 @@ FOLDERS = {
     "an empty graph": "features.onnx cannot be read",
     "a graph of random bytes": "features.onnx: a field has the type 7",
     "graphs within graphs": "features.onnx: graphs are nested more than",
+    "a projection of a sixth level": "has an array 'level6'; its arrays must be named level1 to level5",
     "a projection to 0 channels": r"level1 is float32 \(16, 0\)",
     "a projection of objects": "projection.npz cannot be read; it may be damaged: Object arrays",
     "a projection that unpacks to 128 MB": "its arrays have 128000128 bytes",

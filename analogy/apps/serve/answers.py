@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope, Send
 from .jobs import Job, Jobs
 
 NO_JOB = "there is no such job, or its results have been deleted"
-"""Error for a job that the service does not know."""
+"""Error message for an id that belongs to no job of the service."""
 
 
 class JobFile(FileResponse):

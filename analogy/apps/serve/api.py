@@ -220,7 +220,7 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
         dependencies=[Depends(unambiguous)],
     )
     async def transfer(request: Request, form: Annotated[TransferForm, File()]) -> Response:
-        """Make A', or B with the direction "ba" and one B', and answer with the picture.
+        """Make A' (B if the direction is "ba" and there is one B'), and answer with the picture.
 
         If the client closes the connection, the job is cancelled.
         """
@@ -285,7 +285,7 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
     async def events(job: Found) -> AsyncIterator[ServerSentEvent]:
         """Send a server-sent event of the type `job`, with a `JobStatus`, now and at each change.
 
-        The stream ends with the job.
+        The stream ends when the job has ended.
         """
         nonlocal watching
         watching += 1
@@ -358,8 +358,9 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
         return HTMLResponse(documentation.page(app.openapi()))
 
     @app.get("/sign-in", include_in_schema=False)
-    async def sign_in() -> FileResponse:
-        return FileResponse(STATIC / "sign-in.html")
+    async def sign_in(wrong: str | None = None) -> HTMLResponse:
+        page = (STATIC / "sign-in.html").read_text(encoding="utf-8")
+        return HTMLResponse(page if wrong is None else page.replace(" hidden>", ">"))
 
     @app.post("/sign-in", include_in_schema=False)
     async def signed_in(given: Annotated[str, Form(alias="token")] = "") -> RedirectResponse:

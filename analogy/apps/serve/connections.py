@@ -1,7 +1,7 @@
 """The connections of the service, with limits on their number and on how slow clients may be.
 
 uvicorn limits only the time between two requests of a connection, and counts a connection only
-after its first request.
+after its first request. Without further limits, slow clients could use up all connections.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept the connection. If there are too many, end one of them.
 
-        The connection that is ended waits for its client, and has received nothing for longest.
+        This is the connection that has received nothing for longest, among those that wait for
+        their client.
         """
         self._idle_since = self._last_received = self._last_taken = time.monotonic()
         super().connection_made(transport)
@@ -157,7 +158,7 @@ class Connection(H11Protocol):
 
 
 class Failures:
-    """Handler for uncaught errors of an event loop, which limits the log of failed connections."""
+    """Handler for uncaught errors of an event loop, which logs failed `accept` calls rarely."""
 
     def __init__(self) -> None:
         self._last_logged = -_LOG_INTERVAL

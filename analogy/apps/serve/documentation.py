@@ -26,8 +26,8 @@ _PAGE = """\
 <header class="top"><h1>analogy</h1><p>{summary}</p></header>
 <main>
 <p>This service has version {version}. Programs can read <a href="v1/openapi.json">the OpenAPI document</a>, which has
-the same contents. <a href="./">The page</a> is for people. If the service was started with a token, each request needs
-the header <code>Authorization: Bearer TOKEN</code>.</p>
+the same contents. People can use <a href="./">the web page</a>. If the service was started with a token, each request
+needs the header <code>Authorization: Bearer TOKEN</code>.</p>
 <pre tabindex="0">curl -F a=@photo.jpg -F b_prime=@painting.jpg -F preset=face ADDRESS/v1/transfer -o a_prime.png
 curl -F a=@photo.jpg -F b_prime=@one.jpg -F b_prime=@two.jpg ADDRESS/v1/transfer -o a_prime.png</pre>
 <nav aria-label="Requests"><ul>
@@ -169,7 +169,7 @@ def _name(schema: Schema) -> str:
 
 
 def _link(schema: Schema) -> str:
-    """Return a link to the schema that this one refers to, or "" if it refers to none."""
+    """Return a link to the schema to which `schema` refers, or "" if it refers to none."""
     name = escape(_name(schema))
     return f'<a href="#{name}">{name}</a>' if name else ""
 

@@ -37,7 +37,7 @@ def private_folder() -> Iterator[Path]:
     parent = Path(tempfile.gettempdir())
     for left in _own_folders(parent):
         with suppress(OSError):  # raised if a running service uses the folder
-            make_folder(left)  # this deletes leftovers that no process has locked
+            make_folder(left)  # this deletes temporary folders in it that no process has locked
             left.rmdir()
     try:
         own, folder, lock = _new_folder(parent)

@@ -77,7 +77,7 @@ class Guard:
         self.app, self.token, self.local, self.metrics, self.root = app, token, local, metrics, root
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse a request, or pass it to the application, with GET in place of HEAD."""
+        """Refuse a request, or pass it to the application (a HEAD request as GET)."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

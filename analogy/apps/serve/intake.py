@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ...errors import counted
 from .limits import Limits
 from .pool import ENDING, Pool
 
@@ -65,7 +66,7 @@ class Intake:
         elif order and not pool.ready:
             refusal = _refusal(503, "the worker is starting; try again later", 5)
         elif order and pool.full:
-            words = f"{self.limits.queue} jobs are waiting already; try again later"
+            words = f"the queue is full ({counted(self.limits.queue, 'job')}); try again later"
             refusal = _refusal(429, words, pool.retry_after())
         else:
             length = Headers(scope=scope).get("content-length", "")
@@ -126,7 +127,7 @@ class Intake:
 
 
 def _last_boundary(headers: Headers) -> bytes:
-    """Return the bytes at the end of a multipart form, or b"" for any other body."""
+    """Return the bytes with which a complete multipart form ends, or b"" for any other body."""
     kind, options = parse_options_header(headers.get("content-type"))
     boundary = options.get(b"boundary", b"")
     return b"--" + boundary + b"--" if kind == b"multipart/form-data" and boundary else b""

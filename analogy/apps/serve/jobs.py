@@ -117,7 +117,7 @@ class Jobs:
     def new(self, request: Request, *, flow: bool = False, format: str = "") -> Job:
         """Return a new job with empty folders `in` and `out`.
 
-        Clients cannot ask about it before `add`. See `Order` for the parameters.
+        Clients cannot ask about it before it is passed to `add`. See `Order` for the parameters.
         """
         id = secrets.token_urlsafe(16)
         job = Job(Order(id, str(self.folder / id), request, flow, format))

@@ -1,4 +1,4 @@
-"""The metrics of the service, for Prometheus."""
+"""The metrics of the service: counters of requests and jobs, which Prometheus reads."""
 
 from __future__ import annotations
 

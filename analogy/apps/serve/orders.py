@@ -23,9 +23,9 @@ class Order:
     request : Request
         The request. Its pictures are names of files in the folder `in`.
     flow : bool
-        True to write the nearest-neighbour fields as well.
+        True to write the nearest-neighbour fields, too.
     format : str
-        The format of a single result ("png"); "" for all files.
+        The format of the picture, such as "png", if only one is written; "" to write all files.
     """
 
     id: str

@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Any
 
 from ...engine_arguments import EngineArguments
-from ...errors import ModelError
+from ...errors import ModelError, counted
 from . import worker
 from .jobs import Job, Jobs, State
 from .limits import Limits
@@ -250,15 +250,21 @@ class Pool:
             return
         self._workers.remove(own)
         if self._first_ready and not self._first_ready.done():
-            self._first_ready.set_exception(ModelError(own.why or "the worker ended while it was starting"))
+            ended = (
+                f"the worker ended while it was starting (exit code {own.process.exitcode}); close other programs, or "
+                "use fewer --workers, and start the service again"
+            )
+            self._first_ready.set_exception(ModelError(own.why or ended))
             return
         self.metrics.restarts.inc()
         if own.ready:
             self._replace()
         else:
             self._failures += 1
-            _log.warning("a worker did not start: %s", own.why or f"exit code {own.process.exitcode}")
-            asyncio.get_running_loop().call_later(min(_SLOWEST_START, 2.0**self._failures), self._replace)
+            wait = min(_SLOWEST_START, 2.0**self._failures)
+            why = own.why or f"exit code {own.process.exitcode}"
+            _log.warning("a worker did not start (%s); the service tries again in %s", why, counted(wait, "second"))
+            asyncio.get_running_loop().call_later(wait, self._replace)
 
     def _replace(self) -> None:
         """Start a worker, unless the service is ending."""
@@ -284,16 +290,16 @@ class Pool:
         """
         seconds, why, status = (
             self.limits.job_seconds,
-            "the job took more than {:g} seconds; use smaller pictures or faster settings",
+            "the job took more than {}; use smaller pictures or faster settings",
             500,
         )
         if reading and self.limits.reading_seconds < seconds:
             seconds, status = self.limits.reading_seconds, 422
-            why = "the pictures took more than {:g} seconds to decode; save them in another format"
+            why = "the pictures took more than {} to decode; save them in another format"
         if own.timer:
             own.timer.cancel()
         later = asyncio.get_running_loop().call_later
-        own.timer = later(seconds, self._end_if_still_at, own, job, why.format(seconds), status)
+        own.timer = later(seconds, self._end_if_still_at, own, job, why.format(counted(seconds, "second")), status)
 
     def _end_if_still_at(self, own: _Worker, job: Job, why: str, status: int = 500) -> None:
         """Kill a worker if it is still doing this job."""

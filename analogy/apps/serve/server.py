@@ -11,6 +11,7 @@ from typing import cast
 import uvicorn
 from starlette.types import ASGIApp
 
+from ...errors import counted
 from .connections import Connection, Failures
 from .limits import Limits
 from .pool import Pool
@@ -18,7 +19,7 @@ from .pool import Pool
 _log = logging.getLogger("analogy.serve")
 
 _BACKLOG = 64
-"""Maximum number of connections that wait to be accepted. The event loop accepts all at a time."""
+"""Maximum number of connections that wait to be accepted, and are then accepted in one step."""
 _CLOSING_SECONDS = 3.0
 """Seconds that clients are given to read their answers when the service ends.
 
@@ -77,9 +78,9 @@ class Server(uvicorn.Server):
         pool = self.pool
         if pool.running or pool.waiting:
             _log.info(
-                "the service is ending: %d jobs are running, and %d waiting jobs are dropped",
-                pool.running,
-                pool.waiting,
+                "the service is ending: it lets %s finish, and drops %s",
+                counted(pool.running, "running job"),
+                counted(pool.waiting, "waiting job"),
             )
         draining = asyncio.ensure_future(pool.drain(self.grace))
         while not draining.done() and not self.force_exit:
@@ -87,7 +88,7 @@ class Server(uvicorn.Server):
         if not draining.done():  # a second signal has come
             draining.cancel()
             await pool.drain(0)
-        _log.info("the service has ended; %d jobs were dropped", pool.dropped)
+        _log.info("the service has ended; it dropped %s", counted(pool.dropped, "job"))
         closing = asyncio.ensure_future(super().shutdown(sockets))
         if not self.force_exit:
             await asyncio.wait({closing}, timeout=_CLOSING_SECONDS)

@@ -91,5 +91,5 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise AnalogyError(
-            f"cannot listen on {host}:{port} ({reason(error)}); choose another port with --port"
+            f"cannot listen on {host}:{port} ({reason(error)}); choose another --host or --port"
         ) from error

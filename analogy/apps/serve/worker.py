@@ -1,7 +1,7 @@
 """The worker process, which decodes pictures and does transfers.
 
-A malicious picture can only crash its worker. Worker and service exchange JSON through a pipe, so
-that even a worker that an attacker controls cannot make the service run code.
+A malicious picture can crash only the worker that decodes it. Worker and service exchange JSON
+through a pipe, so that even a worker that an attacker controls cannot make the service run code.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Service:
         self.url = urls[0].replace("0.0.0.0", "127.0.0.1")
         self.http = requests.Session()
         self.http.trust_env = False
-        # The service may close a connection that is idle for long just when a test uses it again.
+        # The service may close an idle connection at the moment at which a test uses it again.
         self.http.headers["Connection"] = "close"
 
     def _read(self) -> None:

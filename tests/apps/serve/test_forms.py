@@ -122,9 +122,9 @@ def test_examples_that_are_too_many_or_lack_a_mask_are_refused(service, path: st
         ({"b_prime": [picture] * 5}, "'b_prime' is given 5 times; give it at most 4 times"),
         (
             {"b_prime": [picture] * 2, "mask_a": [picture], "mask_b": [picture]},
-            "the mask of B': 1 given for 2 pictures B'; give one for each B'",
+            "the mask of B': 1 picture given for 2 pictures B'; give one for each B'",
         ),
-        ({"b_prime": [picture], "b": [picture] * 2}, "B: 2 given for 1 picture B'; give one for each B'"),
+        ({"b_prime": [picture], "b": [picture] * 2}, "B: 2 pictures given for 1 picture B'; give one for each B'"),
     ):
         answer = service.http.post(service.url + path, files=several(a=[picture], **pictures), timeout=30)
         assert (answer.status_code, answer.json()["detail"]) == (422, words)

@@ -1,4 +1,4 @@
-"""The start and the end of the service, and its protection."""
+"""The start and the end of the service, its token, and requests that it refuses."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def test_at_the_end_running_jobs_finish_and_the_number_of_dropped_ones_is_logged
     assert (last["state"], last["error"]) == ("failed", "the service is being shut down; try again later")
     assert own.process.wait(30) == 128 + signal.SIGTERM
     own.close()
-    assert "the service is ending: 1 jobs are running, and 2 waiting jobs are dropped" in own.log
-    assert "the service has ended; 2 jobs were dropped" in own.log
+    assert "the service is ending: it lets 1 running job finish, and drops 2 waiting jobs" in own.log
+    assert "the service has ended; it dropped 2 jobs" in own.log
     assert "Traceback" not in own.log
     assert list(own.folder.iterdir()) == []
 
@@ -45,7 +45,7 @@ def test_a_job_that_does_not_finish_in_time_is_dropped(serve) -> None:
     own.until(own.begin(png(512, 512), png(512, 512, 1), LONG), "running")
     children = own.worker()
     assert own.end() == 128 + signal.SIGTERM
-    assert "the service has ended; 1 jobs were dropped" in own.log
+    assert "the service has ended; it dropped 1 job" in own.log
     assert not children.is_running()
 
 
@@ -74,6 +74,9 @@ def test_a_service_with_a_token_refuses_requests_without_it(serve) -> None:
     assert own.http.get(f"{own.url}/", timeout=30).url.endswith("/sign-in")
     wrong = own.http.post(f"{own.url}/sign-in", data={"token": "guess"}, timeout=30)
     assert wrong.url.endswith("/sign-in?wrong")
+    complaint = '<p class="error" role="alert">This is not the token of this service.'
+    assert complaint in wrong.text
+    assert complaint not in own.http.get(f"{own.url}/sign-in", timeout=30).text
     bearer = {"authorization": "Bearer open sesame"}
     assert own.http.get(f"{own.url}/v1/settings", headers=bearer, timeout=30).status_code == 200
     assert own.http.post(f"{own.url}/sign-in", data={"token": "open sesame"}, timeout=30).url == f"{own.url}/"

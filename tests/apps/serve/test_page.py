@@ -121,7 +121,7 @@ def test_pointing_at_a_place_shows_its_match(visit) -> None:
         page.get_by_label(f"Pin 1, {name}").fill(str(pixel))
         page.get_by_label(f"Pin 1, {name}").press("Tab")
     make(page)
-    page.get_by_role("tab", name="Where from").click()
+    page.get_by_role("tab", name="Matches").click()
     panes = [page.locator("#pair-field .pane").nth(side) for side in (0, 1)]
     panes[0].scroll_into_view_if_needed()
     boxes = [pane.bounding_box() for pane in panes]
@@ -226,8 +226,10 @@ def test_several_examples_are_chosen_removed_and_made_into_a_b_of_each(visit) ->
     }  # fmt: skip
     assert page.locator("#compare-right option").all_inner_texts() == ["A′", "B 1", "B 2", "A", "B′ 1", "B′ 2"]
     sync_api.expect(page.locator("#made button").first).to_contain_text("2 examples")
-    page.get_by_role("tab", name="Where from").click()
-    sync_api.expect(page.locator("#view-field")).to_contain_text("This view shows the field of one example")
+    page.get_by_role("tab", name="Matches").click()
+    sync_api.expect(page.locator("#view-field")).to_contain_text(
+        "This view can show only results with a single example B′"
+    )
     sync_api.expect(page.locator("#pair-field")).to_be_hidden()
 
     # With one example the views of pins and field work, and the history restores both examples.
@@ -236,7 +238,7 @@ def test_several_examples_are_chosen_removed_and_made_into_a_b_of_each(visit) ->
     assert shown.evaluate_all(FIRST_PIXELS) == [corners[2]]
     sync_api.expect(page.locator("#pair-pins")).to_be_visible()
     make(page)
-    page.get_by_role("tab", name="Where from").click()
+    page.get_by_role("tab", name="Matches").click()
     sync_api.expect(page.locator("#pair-field")).to_be_visible()
     page.locator("#made button").nth(1).click()
     sync_api.expect(removes).to_have_count(2)
@@ -351,7 +353,7 @@ def test_the_page_passes_axe_and_fits_a_phone(visit, scheme) -> None:
     give(page, png(64, 48), png(48, 64, 1))
     make(page)
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
-    for tab in ("Compare", "Where from", "Pins", "Regions"):
+    for tab in ("Compare", "Matches", "Pins", "Regions"):
         page.get_by_role("tab", name=tab).click()
         if tab == "Pins":
             page.get_by_role("button", name="Add a pin").click()

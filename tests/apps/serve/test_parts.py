@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
 import os
 import socket
 from collections.abc import Awaitable, Callable
@@ -22,6 +23,7 @@ from analogy.apps.serve.orders import Order
 from analogy.apps.serve.pool import Pool
 from analogy.apps.serve.server import Server
 from analogy.engine_arguments import EngineArguments
+from analogy.errors import ModelError
 from analogy.networks.models import DEFAULT, locate
 from analogy.request import Request
 from analogy.settings import Settings
@@ -32,7 +34,7 @@ BIG, ON_ITS_WAY = 1 << 21, 1 << 14
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Answer / shortly, /big with long text, /form after its whole body, and never /work."""
+    """Answer / shortly, /big with long text, /form after the end of its body, and /work never."""
     if scope["type"] == "lifespan":
         while True:
             message = await receive()
@@ -172,7 +174,7 @@ def test_of_many_connections_at_once_only_the_allowed_number_stays_open() -> Non
             address = before[0]._transport.get_extra_info("peername")  # type: ignore[attr-defined]
             burst = [
                 socket.create_connection(address) for _ in range(15)
-            ]  # the event loop cannot accept them in between
+            ]  # the event loop can accept them only after the last one
             ends = [asyncio.ensure_future(end_of(each)) for each in before]
             await asyncio.sleep(0.5)
             assert sum(end.done() for end in ends) == 15
@@ -203,6 +205,21 @@ def test_pictures_that_take_too_long_to_decode_end_their_job(tmp_path: Path) -> 
         finally:
             pool.stop()
             await asyncio.sleep(0.1)
+
+    run(scenario)
+
+
+def test_a_worker_that_is_killed_while_it_starts_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        limits = Limits()
+        pool = Pool(Jobs(tmp_path, limits), limits, EngineArguments(str(locate(DEFAULT)), "cpu", 1), Metrics())
+        starting = asyncio.ensure_future(pool.start())
+        await asyncio.sleep(0)
+        [child] = multiprocessing.active_children()
+        child.kill()
+        with pytest.raises(ModelError, match=r"while it was starting \(exit code .*\); close other programs"):
+            await starting
+        pool.stop()
 
     run(scenario)
 

@@ -195,6 +195,7 @@ def test_a_full_queue_answers_429_with_retry_after(serve) -> None:
     assert own.look(waiting)["state"] == "queued"
     answer = own.post("/v1/jobs", png(32, 32), png(32, 32))
     assert answer.status_code == 429
+    assert answer.json()["detail"] == "the queue is full (1 job); try again later"
     assert int(answer.headers["retry-after"]) >= 1
     own.http.delete(f"{own.url}/v1/jobs/{running}", timeout=30)
     assert own.until(waiting, "done")
@@ -214,9 +215,9 @@ def test_a_killed_worker_fails_only_its_own_job(serve) -> None:
 
 
 def test_a_job_that_takes_too_long_is_ended(serve) -> None:
-    own = serve("--job-seconds", "1.5")
+    own = serve("--job-seconds", "1")
     id = own.begin(png(512, 512), png(512, 512, 1), LONG)
-    words = "the job took more than 1.5 seconds; use smaller pictures or faster settings"
+    words = "the job took more than 1 second; use smaller pictures or faster settings"
     assert own.until(id, "failed")["error"] == words
     wait_for(lambda: own.http.get(f"{own.url}/health", timeout=30).status_code == 200)
     assert own.post("/v1/transfer", png(32, 32), png(32, 32)).status_code == 200
