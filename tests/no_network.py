@@ -30,7 +30,7 @@ def missing() -> str:
 
 
 def forbid() -> None:
-    """Let the kernel kill (SIGSYS) this process, or a child, when that opens an internet socket."""
+    """Let the kernel kill (SIGSYS) this process or each child that opens an internet socket."""
     program = [  # instructions: (code, jump if true, jump if false, operand)
         (_LOAD, 0, 0, _NUMBER),
         (_EQUAL, 0, 3, SOCKET[platform.machine()]),

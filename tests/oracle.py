@@ -36,9 +36,9 @@ def join(f, g):
 
 
 def blend(content, f, g, alpha, steepness, threshold):
-    """Return weight f + (1 - weight) g, (H, W, k) float32.
+    """Return f and g blended with weights: `weight` f + (1 - `weight`) g, (H, W, k) float32.
 
-    The weight grows with the norm of `content` at a position, and is below `alpha`.
+    `weight` grows with the norm of `content` at a position, and is below `alpha`.
     """
     energy = (content.astype(np.float64) ** 2).sum(axis=2, keepdims=True)
     m = (energy - energy.min()) / max(np.ptp(energy), 1e-12)

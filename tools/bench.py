@@ -190,7 +190,11 @@ def _step(widths: tuple[int, ...], level: int, finer: tuple[int, int]) -> float:
 
 
 def limits(device: str) -> dict[str, float]:
-    """Measure the speed of a large matrix product (operations per second) and of a copy (bytes)."""
+    """Measure the speed of a large matrix product and of a copy in memory.
+
+    Returns dict `operations`, the operations of the product per second, and `bytes`, the bytes that
+    the copy reads and writes per second.
+    """
     from analogy.backends import get_backend
 
     backend = get_backend(device)
