@@ -128,7 +128,7 @@ def random_search(a, b, nnf, distance, patch, radius, seed, iteration, max_produ
 
 
 def vote(nnf, b, patch, frames=None):
-    """Return (HA, WA, C): the mean of the values that patches around a position assign to it."""
+    """Return the vote at each position, (HA, WA, C) float32."""
     y, x = np.mgrid[: nnf.shape[0], : nnf.shape[1]]
     total, count = np.zeros((*nnf.shape[:2], b.shape[2])), np.zeros((*nnf.shape[:2], 1))
     for oy, ox in _offsets(patch):

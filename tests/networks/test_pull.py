@@ -275,7 +275,10 @@ def test_an_interrupted_pull_leaves_no_file_and_can_be_repeated(publish, server,
 
 
 def in_process(home: Path, file: PublishedFile, then: str = "print(pull(name))") -> subprocess.Popen:
-    """Start a process that lists `file` as the model `NAME`, and then runs the code `then`."""
+    """Start a process that lists `file` as the model `NAME`, and then runs the code `then`.
+
+    By default this code pulls the model and prints its folder.
+    """
     code = f"""
 import json, sys
 from analogy.networks.published import PUBLISHED, Published, PublishedFile

@@ -37,9 +37,8 @@ def test_a_jpeg_file_with_scans_without_end_is_refused_before_it_is_decoded() ->
     with pytest.raises(ImageError, match="100 scans"):
         read_picture(with_segment(jpeg(2000), b"\xff\xd9"), name="A")  # the segment contains an end marker
     with pytest.raises(ImageError, match="100 scans"):
-        read_picture(
-            jpeg(2000).replace(b"\xff\xda", b"\xff\xff\xff\xda"), name="A"
-        )  # a marker may begin with several 0xff
+        # A marker may begin with several 0xff.
+        read_picture(jpeg(2000).replace(b"\xff\xda", b"\xff\xff\xff\xda"), name="A")
     with pytest.raises(
         ImageError, match=r"^A is a JPEG file with more than 65536 segments; save it again as a baseline JPEG$"
     ):
