@@ -329,7 +329,7 @@ def pair(folder: Path, size: int) -> list[str]:
 )
 @click.option(
     "--peer",
-    help="Command of another program, which is timed in turn with this one. In it, {a}, {b} and {out} stand for the "
+    help="Command of another program, which is timed in turn with `analogy transfer`. In it, {a}, {b} and {out} stand for the "
     "paths of A, of B' and of the result.",
 )
 @click.option(

@@ -363,7 +363,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--crops",
         type=int,
-        help="number of the smallest crops that the pools have; 0 makes new crops for each step (default 2000; 0 on a "
+        help="number of crops in the pool of the smallest crops; 0 makes new crops for each step (default 2000; 0 on a "
         "GPU)",
     )
     parser.add_argument(
