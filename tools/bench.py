@@ -329,8 +329,8 @@ def pair(folder: Path, size: int) -> list[str]:
 )
 @click.option(
     "--peer",
-    help="Command of another program, which is timed in turn with `analogy transfer`. In it, {a}, {b} and {out} stand for the "
-    "paths of A, of B' and of the result.",
+    help="Command of another program, which is timed in turn with `analogy transfer`. In it, {a}, {b} and {out} stand "
+    "for the paths of A, of B' and of the result.",
 )
 @click.option(
     "--clients",
