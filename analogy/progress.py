@@ -38,8 +38,8 @@ class Progress:
     done : float
         Finished share of the whole run, 0 to 1. It never falls.
     picture : ndarray or None
-        The picture reconstructed from the field of a level by voting, (H, W, 3) uint8, in one
-        report for each level if the transfer has `levels=True`. None in all other reports.
+        The picture painted from the field of a level, (H, W, 3) uint8, in one report for each level
+        if the transfer has `levels=True`. None in all other reports.
     """
 
     stage: str
@@ -101,7 +101,8 @@ class StageReporter:
     def parts(self, *names: str) -> list[Tick]:
         """Return the ticks of consecutive parts of the present stage.
 
-        The parts may run in parallel. Raises `LookupError` if there is a plan without one of these parts.
+        The parts may run in parallel. Raises `LookupError` if there is a plan without one of these
+        parts.
         """
         if not self._spans:
             return [ignore] * len(names)

@@ -1,8 +1,8 @@
 """The request for a transfer: its pictures, its pins and its settings, checked in one place.
 
-The fields of `Request` are the keywords of `Engine.transfer`. The command's options, the columns of
-a batch's table and the fields of the service's form are made from them. A new keyword therefore
-needs only a new field here, and the code that uses its value.
+The fields of `Request` are those arguments of `Engine.transfer` that decide the result. The
+command's options, the columns of a batch's table and the fields of the service's form are made from
+them. A new keyword therefore needs only a new field here, and the code that uses its value.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Input(NamedTuple):
     value: Any
     """The picture or the pins, as the caller gave them."""
     place: int = 0
-    """Index of the value, from 0, if the value of its field is a list; else 0."""
+    """Index of the value in the list that the field has, from 0; 0 if the field has no list."""
 
     @property
     def key(self) -> str:
@@ -103,7 +103,7 @@ class Request:
     mask_b: PictureLike | Examples | None = _field(
         "picture",
         "the mask of B'",
-        "Label picture of B'. A region of A matches only the regions of B' with the same colour in the label picture.",
+        "Label picture of B'. A region of A matches only regions of B' of the same colour in the label pictures.",
         several=True,
         default=None,
     )

@@ -113,11 +113,11 @@ class Result(Generic[Way_co, Looks_co]):
         The pins, (N, 4) float64: xa, ya, xb, yb in pixels. With several examples a fifth column has
         the number of the example, from 1.
     masks : dict
-        "mask_a" and "mask_b" -> a dict with the "name" and the "sha256" of the label picture. If B'
-        was given as a list, "mask_b" has a list of such dicts. Empty without masks.
+        "mask_a" and "mask_b" -> a dict with the "name" and the "sha256" of the label picture. With
+        several examples, "mask_b" has a list of such dicts. Empty without masks.
     levels : dict
-        Level -> A' (or the first B if A' was not made) as it is reconstructed from the field of
-        that level by voting, (H, W, 3) uint8. Empty unless the transfer had `levels=True`.
+        Level -> A' (or the first B if A' was not made) as it is painted from the field of that
+        level, (H, W, 3) uint8. Empty unless the transfer had `levels=True`.
     seconds : dict
         Stage -> the seconds that it took.
 

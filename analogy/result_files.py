@@ -60,7 +60,7 @@ class Contents:
     montage : callable
         Function without arguments that returns the montage, (H, W, 3) uint8.
     levels : dict
-        Level -> the picture reconstructed from the field of that level, as in `Result`.
+        Level -> the picture painted from the field of that level, (H, W, 3) uint8.
     ab : Field or None
         The field of A', None where only B was made.
     ba : list of Field

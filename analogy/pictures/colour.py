@@ -61,7 +61,9 @@ def into_srgb(image: Image.Image, rgb16: Array | None, icc: bytes | None, label:
             if rgb16 is not None:
                 if (converted := _convert16(rgb16, icc, _srgb_profile().tobytes())) is not None:
                     return converted, writable
-                logger.info("%s: 16 bits are reduced to 8, because its colour profile is not a matrix profile", label)
+                logger.info(
+                    "%s is read with 8 bits per channel, because its colour profile is not a matrix profile", label
+                )
             source = image.convert("RGB") if space == b"RGB " else image
             return np.asarray(ImageCms.profileToProfile(source, profile, _srgb_profile(), outputMode="RGB")), writable
         except (ImageCms.PyCMSError, OSError, ValueError) as error:
@@ -100,7 +102,7 @@ def _convert16(pixels: Array, source: bytes, target: bytes) -> Array | None:
     if start is None or end is None:
         return None
     matrix = (np.linalg.inv(end[1]) @ start[1]).T
-    # The index of `inverse` is the square root of light, so that the table is finer for dark colours.
+    # The index of `inverse` is the square root of light: thus the table is finer for dark colours.
     roots = np.linspace(0, 1, 65536)
     inverse = np.rint([np.interp(roots**2, curve, np.arange(65536)) for curve in end[0]]).astype(np.uint16)
     result = np.empty(pixels.shape, np.uint16)

@@ -15,7 +15,7 @@ from ..errors import ImageError
 MOST_SCANS = 100
 """Largest accepted number of scans in a file, as in libtiff. Programs write about ten."""
 MOST_SEGMENTS = 1 << 16
-"""Largest accepted number of segments in a file. Metadata take one for each 64 kilobytes."""
+"""Largest accepted number of segments in a file. Metadata take a segment per 64 kilobytes."""
 _BEGIN = 0xD8
 """Code of the marker that begins a picture."""
 _END = 0xD9
@@ -23,7 +23,7 @@ _END = 0xD9
 _SCAN = 0xDA
 """Code of the marker that begins a scan."""
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
-"""Pattern of a marker. It does not match 0xff before zero or a restart code: scan data has both."""
+"""Pattern of a marker. It does not match 0xff before zero or a restart code, as in scan data."""
 
 
 def check_scans(file: IO[bytes], label: str) -> None:

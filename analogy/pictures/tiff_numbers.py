@@ -1,8 +1,8 @@
-"""Reader of TIFF files that Pillow cannot decode: floats, 32-bit integers, extra samples.
+"""Reader of TIFF files with floats, 32-bit integers, or more than four samples per pixel.
 
-Pillow decompresses the strips or tiles one after the other, each as a grey picture of its bytes.
-This module turns the bytes into numbers (TIFF 6.0, sections 14 and 15; Adobe Photoshop TIFF
-Technical Note 3 for the predictor of floats).
+Pillow cannot decode most of these files, but it decompresses the strips or tiles one after the
+other, each as a grey picture of its bytes. This module turns the bytes into numbers (TIFF 6.0,
+sections 14 and 15; Adobe Photoshop TIFF Technical Note 3 for the predictor of floats).
 """
 
 from __future__ import annotations
