@@ -149,7 +149,11 @@ class StageReporter:
 
 
 def split(tick: Tick | None, *weights: float) -> Sequence[Tick]:
-    """Return ticks for consecutive parts of work whose times are proportional to `weights`."""
+    """Return ticks for consecutive parts of work whose times are proportional to `weights`.
+
+    Each tick calls `tick` with the finished share of the whole work, or does nothing if `tick` is
+    None.
+    """
     if tick is None:
         return [ignore] * len(weights)
     return [_between(tick, low, high) for low, high in _spans(weights)]
@@ -191,7 +195,7 @@ def side_by_side(workers: int, tasks: Sequence[Callable[[Tick], object]], tick: 
 
 
 class _EndedError(Exception):
-    """Exception that ends a task after another task or the caller's tick has raised."""
+    """Exception that ends a task after another task or the caller's tick has raised an error."""
 
 
 def ignore(share: float) -> None:

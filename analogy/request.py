@@ -188,7 +188,7 @@ class Request:
         return read_pins(self.pins)
 
     def keywords(self) -> dict[str, Any]:
-        """Return the arguments of `Engine.transfer`, by name."""
+        """Return the values of all fields by name, as arguments for `Engine.transfer`."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def _set(self, name: str, value: Any) -> None:

@@ -19,9 +19,10 @@ from .colour import to_8_bits
 Array: TypeAlias = npt.NDArray[Any]
 
 Admit: TypeAlias = Callable[[tuple[int, int], str], None]
-"""Function that is called before a picture is decoded, and raises an error to reject the picture.
+"""Function that is called before a picture is decoded, and may raise an error to reject it.
 
-Its arguments are the picture's (rows, columns) and the picture's name in messages.
+Its arguments are the picture's (rows, columns), before the EXIF orientation is applied, and the
+picture's name in messages.
 """
 
 SMALLEST = 16
@@ -39,9 +40,9 @@ class Picture:
     ----------
     rgb : (H, W, 3) uint8
         The pixels. A picture with transparency is laid on the mean of its colours, weighted by
-        their opacity, so that the matching does not use the colours of transparent pixels. If all
-        pixels are transparent, it is laid on mid grey. It stays as it is if it was read with
-        `grounded` false (see `read_picture`).
+        their opacity, so that the matching does not use the colours of transparent pixels. The
+        background is mid grey if all pixels are transparent. With `grounded` false (see
+        `read_picture`) there is no background, and the pixels have the colours of the source.
     alpha : (H, W) uint8 or None
         Opacity: 255 is opaque, 0 is transparent. None if the source has no alpha channel and no
         transparent colour.
@@ -55,7 +56,7 @@ class Picture:
         Name of the picture in messages.
     ground : (3,) float64 or None
         The background colour, 0 to 255, on which the picture is laid in `rgb`. None if nothing is
-        transparent, or if the picture was read with `grounded` false.
+        transparent, or with `grounded` false.
     """
 
     rgb: npt.NDArray[np.uint8]
