@@ -111,7 +111,7 @@ class Request:
         "pins", "the file of pins", "Points of A that have to match points of B', in pixels.", default=None
     )
     levels: bool = _field(
-        "flag", "levels", "Also write a picture for each level, to show how the result develops.", default=False
+        "flag", "levels", "Also write a picture for each level, painted from the field of that level.", default=False
     )
 
     def __post_init__(self) -> None:

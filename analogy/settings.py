@@ -357,7 +357,7 @@ _PRESETS = {
     ),
     "paper": Preset(
         "As in the paper",
-        "a comparison with the paper; has the settings of its authors' program, and takes about ten times the "
+        "a comparison with the paper; inverts features and paints as the paper does, and takes about ten times the "
         "default's time",
         {"inversion": "deconvolution", "inversion_steps": 20, "search_iterations": 10, "painting": "pixels"},
     ),

@@ -56,8 +56,8 @@ analogy batch jobs.parquet -o s3://bucket/out --manifest out.jsonl --allow-remot
         help="File on this machine that records which jobs are done. Required only if --output is an address such as "
              "s3://bucket/out.  [default: batch.jsonl in the output folder]")  # fmt: skip
 @picture_path("--style", "styles", multiple=True, group=LOOK,
-              help="B' for jobs that do not name one. If you repeat the option, each of these jobs uses all of its "
-                   "pictures as examples.")  # fmt: skip
+              help="B' for jobs that do not name one. If you repeat the option, each of these jobs uses all these "
+                   "pictures together, as examples.")  # fmt: skip
 @partial(setting_options, but="direction")
 @partial(engine_options, threads="Number of CPU threads of each worker.  [default: its share of the cores]")
 @option("--workers", type=click.IntRange(1, MOST_THREADS), group=MACHINE,
@@ -96,7 +96,7 @@ def batch(sources: tuple[str, ...], output: str, template: str, direction: str, 
       b_2, mask_b_2         the pictures of further examples, and so on
       pins                  the path of a CSV file; in a .jsonl also rows [xa, ya, xb, yb]
       preset                a preset, which replaces the preset of the command
-      ratio, weight, seed   values of these settings; each other setting can be a column, too
+      ratio, weight, seed   values of these settings, and so on for all others
 
     A setting of a row overrides an option of the command, and both override a preset.
 

@@ -20,7 +20,7 @@ def models() -> None:
 
 @models.command("list")
 def models_list() -> None:
-    """List the installed models, and those that `analogy models pull` can download.
+    """List the installed models, and those that can be pulled.
 
     The second column shows the number of channels at each level, from relu1_1 to relu5_1.
     """
@@ -101,7 +101,7 @@ def models_path(name: str) -> None:
 @models.command("verify")
 @click.argument("name", required=False)
 def models_verify(name: str | None) -> None:
-    """Compare the files of one model, or of all installed models, with their checksums."""
+    """Compare the files of one or of all models with their checksums."""
     from ..networks.models import installed, verify
 
     failed = False

@@ -82,8 +82,8 @@ def transfer(output: str, flow: bool, record: Path | None, preset: str | None, m
     model = model or DEFAULT
     if sha256 and read_card(locate(model)).fingerprint != sha256:
         raise ModelError(
-            f"the model {model!r} has a different checksum from the model of {record}; give the path of that model "
-            "with --model"
+            f"the model {model!r} has a different checksum from the model of {record}; give the name or the path "
+            "of that model with --model"
         )
     request = request_of(base, preset, given)
     if record:

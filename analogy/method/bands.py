@@ -9,15 +9,18 @@ from ..backends import Backend
 from ..progress import Tick, side_by_side
 
 _BAND = 1 << 16
-"""Maximum number of pixels of a band on the CPU, so that a band fits into the caches."""
+"""Maximum number of pixels of a band of several rows on the CPU.
+
+A band of this size fits into the caches. A single row may have more pixels.
+"""
 
 
 def in_bands(backend: Backend, height: int, width: int, work: Callable[[slice], None], tick: Tick) -> None:
-    """Call `work` with slices of rows that cover a picture of `height` x `width` pixels.
+    """Call `work` once for each band of a picture of `height` x `width` pixels.
 
-    On the CPU each slice is small enough for the caches, and the backend's threads process the
-    slices at the same time. On a GPU a single slice has all rows. `tick` is called with the share
-    of the rows that are done.
+    `work` gets the slice of the band's rows. On the CPU a band is small enough for the caches, and
+    the bands are divided among threads, of which there are at most as many as the backend uses. On
+    a GPU one band has all rows. `tick` is called with the finished share of the bands.
     """
     threads = getattr(backend, "threads", None)
     step = height if threads is None else max(1, _BAND // width)

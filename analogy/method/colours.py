@@ -1,4 +1,4 @@
-"""Colour transfer that keeps the chroma of a content in its result."""
+"""Recolouring of a result with the chroma of its content."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 def keep_colours(backend: Backend, result: Array, content: Array) -> Array:
     """Return a picture with the luminance of `result` and the chroma of `content`.
 
-    The source is Gatys et al. 2016, section 5.1. Luminance is Y, and chroma is Cb and Cr (ITU-R
-    BT.601). A change of red, green and blue by the same amount changes Y, but not Cb and Cr. So the
-    function adds the difference of the two luminances to all three channels of `content`.
+    Gatys et al. 2016 ("Controlling Perceptual Factors in Neural Style Transfer", section 5.1) also
+    transfer the luminance alone. Luminance is Y, and chroma is Cb and Cr (ITU-R BT.601). A change
+    of red, green and blue by the same amount changes Y, but not Cb and Cr. So the function adds the
+    luminance of `result` minus that of `content` to all three channels of `content`. The sums are
+    rounded, and clipped to the range of the dtype.
 
     Parameters
     ----------

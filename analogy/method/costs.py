@@ -20,11 +20,12 @@ _PRODUCT = 0.5e-9
 _MULTIPLICATION = 5e-12
 """Seconds per multiplication in a network's convolutions."""
 _ELEMENT = 1.2e-9
-"""Seconds per element of the feature maps that a network computes."""
+"""Seconds per element of a network's feature maps, in addition to those of the multiplications."""
 _CONVOLUTIONS = {1: 1, 2: 2, 3: 2, 4: 4, 5: 4}
 """Level L -> number of convolutions of VGG-19 from relu(L-1)_1 to relu(L)_1.
 
-All of these convolutions but the last run at the resolution of level L - 1.
+For L = 1 it is the number from the picture to relu1_1. All of these convolutions but the last run
+at the resolution of level L - 1.
 """
 _READING = 3e-8
 """Seconds per pixel to read a picture."""
@@ -40,7 +41,7 @@ REFINEMENT = 2.3e-7
 ROUNDING = 1e-8
 """Seconds per pixel of a result to round its values to integers."""
 PHOTO = 2.8e-7
-"""Seconds per pixel of a result to refine it as a photograph."""
+"""Seconds per pixel of a result for photo refinement (see `photo`)."""
 COLOURS = 7e-8
 """Seconds per pixel of a result to keep the colours of its content."""
 
@@ -48,7 +49,7 @@ COLOURS = 7e-8
 def estimate(
     widths: Sequence[int], search_widths: Mapping[int, int], pair: Pair, settings: Settings, levels: bool
 ) -> Costs:
-    """Return the estimated seconds of each stage and part in the progress of a transfer.
+    """Return the estimated seconds of each part of each stage in the progress of a transfer.
 
     Parameters
     ----------
@@ -105,12 +106,18 @@ def _area(size: Size) -> int:
 
 
 def finishing(settings: Settings) -> tuple[float, float]:
-    """Return the seconds per pixel of a result for photo refinement and for keeping colours."""
+    """Return the seconds per pixel of a result for photo refinement and for keeping colours.
+
+    A number is 0 if the settings leave that step out.
+    """
     return PHOTO * settings.photo, COLOURS * settings.keep_colors
 
 
 def _inversion(widths: Sequence[int], level: int, settings: Settings) -> float:
-    """Return the seconds to reconstruct features of level L - 1, per pixel of the working size."""
+    """Return the seconds to reconstruct the features of level `level` - 1 of a latent picture.
+
+    They are given per pixel of the content at its working size.
+    """
     forward, last = _network(widths, (level - 1, level)), _network(widths, (level - 1,))
     return {
         "vote": 0.0,

@@ -1,4 +1,4 @@
-"""VGG features by ONNX Runtime: the feature pyramid, and the objective of the inversion.
+"""Networks in ONNX Runtime: the feature pyramid, and the step and the objective of the inversion.
 
 ONNX Runtime reads and writes the backend's arrays by address (IOBinding), without a copy, on the
 CPU and on the GPU. The module `sessions` loads the graphs.
@@ -26,13 +26,14 @@ LEVELS = (5, 4, 3, 2, 1)
 _MOST_RUNS = 64
 """Maximum number of simultaneous runs of one network; further callers wait."""
 _LARGEST_PROJECTION = 1 << 26
-"""Maximum size of all projections of a model together, in bytes."""
+"""Largest accepted size of all projections of a model together, in bytes."""
 
 
 def level_size(size: Size, level: int) -> Size:
-    """Return the rows and columns of a feature map for a picture of `size`.
+    """Return the rows and columns of a level's feature map for a picture of `size`.
 
-    Pooling rounds sizes up: an odd last row or column gets a position of its own.
+    Pooling rounds sizes up: if the number of rows or columns is odd, the last of them is pooled
+    alone.
     """
     stride = 2 ** (level - 1)
     return -(-size[0] // stride), -(-size[1] // stride)
@@ -48,13 +49,13 @@ class Features:
     backend
         The backend that runs the network.
     sessions
-        Object with the methods of `Sessions`, which returns the sessions of the graphs; None for
-        a new `Sessions`, which loads the graphs of the folder.
+        Object with the methods of `Sessions`, from which the network gets the ONNX Runtime session
+        of each graph; None for a new `Sessions` of the folder.
 
     Raises
     ------
     ModelError
-        If a file of the folder cannot be loaded, or differs from the checksum in the card.
+        If a file of the folder cannot be loaded, or if its checksum is not that in the card.
     DeviceError
         If ONNX Runtime cannot start the backend's provider.
     """
@@ -113,14 +114,14 @@ class Features:
     def for_search(self, level: int, features: Array) -> Array:
         """Return features (H, W, C) of a level in the form that the search compares.
 
-        If the model has a projection for the level, the features are projected to (H, W, k). If
-        not, they are returned unchanged.
+        If the model has a projection (C, k) for the level, the features are multiplied by it, and
+        the result is (H, W, k). If not, the features are returned unchanged.
         """
         projection = self.projections.get(level)
         return features if projection is None else self.backend.project(features, projection)
 
     def step(self, level: int, start: Array, target: Array, size: Size) -> Array:
-        """Return relu(L-1)_1 after one gradient step that lowers the objective of level L.
+        """Return features relu(L-1)_1 that one gradient step on the objective of level L gives.
 
         `networks.export.build_step` defines the step. All arrays are float32, channels last.
 
@@ -131,7 +132,7 @@ class Features:
         start
             Features relu(L-2)_1, or the picture if L = 2.
         target
-            Features relu(L)_1 that the result of the step should lead to.
+            Features relu(L)_1 that the network should compute from the result of the step.
         size
             Rows and columns of level L - 1.
         """
@@ -145,7 +146,7 @@ class Features:
     def objective(self, level: int, target: Array, size: Size) -> Objective:
         """Return the objective of level L for a target (1, C, H, W) float32.
 
-        `size` is the rows and columns of level L - 1.
+        L is `level`, and `size` has the rows and columns of level L - 1.
         """
         return Objective(self, level, target, (1, self.card.widths[level - 2], *size))
 
@@ -178,7 +179,7 @@ class Features:
     def _run_interruptibly(self, graph: str, session: Any, binding: Any, arrays: Any) -> None:
         """Run a session in another thread, so that Ctrl-C can end the run.
 
-        A single call of a full-width network takes seconds, and Python cannot handle Ctrl-C while
+        A single call of a large network takes seconds, and Python cannot handle Ctrl-C while
         the main thread is in such a call. The other thread also has a reference to the arrays. So
         their memory is not freed before the run has ended, even if a second Ctrl-C makes the main
         thread stop waiting for the run.
@@ -207,11 +208,11 @@ def _run(backend: Backend, session: Any, binding: Any, options: Any, arrays: Any
 
 
 class Objective:
-    """Objective ||relu(L)(x) - target||^2 of an x two levels finer than L (section 4.3).
+    """Objective ||relu(L)_1(x) - target||^2, where x is relu(L-2)_1, or a picture (section 4.3).
 
-    Arrays are (1, C, H, W) float32. A call with x returns (loss, gradient) for L-BFGS, where the
-    loss is an array of one number. The caller reads this number, and calls `on_loss` with it before
-    the next call.
+    x is a picture if L is 2. Arrays are (1, C, H, W) float32. A call with x returns (loss,
+    gradient) for L-BFGS, where the loss is an array of one number. The caller reads this number,
+    and calls `on_loss` with it before the next call.
 
     Attributes
     ----------
@@ -243,7 +244,7 @@ class Objective:
 
 
 def _read_projections(files: ModelFiles, backend: Backend) -> dict[int, Array]:
-    """Return level -> projection (C, k) float32; empty if the card names no projection."""
+    """Return level -> projection (C, k) float32; an empty dict if the card lists none."""
     if PROJECTION not in files.card.sha256:
         return {}
     path = files.path(PROJECTION)

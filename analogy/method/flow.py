@@ -1,4 +1,4 @@
-"""Fields as data: displacements, their colours, pictures warped by a field, and round-trip errors.
+"""Uses of fields: displacements, their colours, warped pictures, and round-trip errors.
 
 A field (nnf) is (H, W, 2) int32: [y, x] holds the (row, column) of the match. A flow is (H, W, 2)
 float32: [y, x] holds the displacement (dx, dy) = match - position, in pixels. The x comes first, as
@@ -17,7 +17,10 @@ import numpy as np
 from ..errors import ImageError, shown
 
 UNKNOWN = 1e9
-"""Largest |dx| or |dy| of a known displacement, in pixels (Middlebury); NaN is unknown, too."""
+"""Largest |dx| or |dy| of a known displacement, in pixels (Middlebury).
+
+A displacement with a larger number or a NaN is unknown.
+"""
 UNKNOWN_FLOW = 1666666752.0
 """Number written as dx and as dy of an unknown displacement, as in Middlebury's programs."""
 CORNERS = ((255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 255, 255), (0, 0, 255), (255, 0, 255))
@@ -34,8 +37,8 @@ def to_flow(nnf: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
     nnf
         (H, W, 2) of integers, a field.
     known
-        (H, W) bool, True where the field has a match; None if it has a match everywhere. Where it
-        is False, dx and dy become `UNKNOWN_FLOW`.
+        (H, W) bool, True where the field has a match; None if it has a match everywhere. Where
+        `known` is False, dx and dy become `UNKNOWN_FLOW`.
 
     Returns
     -------
@@ -77,7 +80,8 @@ def to_nnf(flow: np.ndarray) -> np.ndarray:
     flow = check_flow(flow)
     if _unknown(flow).any():
         raise ImageError(
-            "the flow has unknown displacements (NaN, or above 1e9), which a field cannot hold; replace them first"
+            "the flow has unknown displacements (NaN, or more than 1e9 pixels), which a field cannot hold; replace "
+            "them first"
         )
     places = np.rint(flow[..., ::-1]).astype(np.int32)
     places[..., 0] += np.arange(flow.shape[0], dtype=np.int32)[:, None]
@@ -103,9 +107,9 @@ def wheel() -> np.ndarray:
 def colour(flow: np.ndarray, largest: float | None = None) -> np.ndarray:
     """Return the usual colours of a flow: hue shows direction, and white means no displacement.
 
-    Right is red, down is yellow, left is blue and up is violet, as in the code that Baker et al.
-    published. Displacements longer than `largest` are darker, and unknown
-    displacements are black.
+    Right is red, down is yellow, left is light blue and up is violet, as in the code that Baker et
+    al. published. Displacements longer than `largest` are darker, and unknown displacements are
+    black.
 
     Parameters
     ----------
@@ -123,7 +127,7 @@ def colour(flow: np.ndarray, largest: float | None = None) -> np.ndarray:
     Raises
     ------
     ImageError
-        If `flow` has a wrong shape or dtype, or if `largest` is not above zero.
+        If `flow` has a wrong shape or dtype, or if `largest` is not a number above 0 and below 2e9.
     """
     flow = check_flow(flow)
     unknown = _unknown(flow)
@@ -171,7 +175,8 @@ def warp(image: Any, nnf: Any, size_b: Sequence[int] | None = None) -> Any:
     Raises
     ------
     ImageError
-        If an array has a wrong shape or dtype, or if the field leads outside `image` or `size_b`.
+        If an array has a wrong shape or dtype, if `size_b` is not two integers from 1 to 2^31 - 1,
+        or if the field leads outside a picture of `size_b` (outside `image` if `size_b` is None).
     """
     nnf = check_field(nnf)
     check_array(image, "an image")
@@ -236,7 +241,7 @@ def check_array(array: Any, what: str) -> None:
 
 
 def _kind(array: Any) -> str:
-    """Return NumPy's letter for the kind of an array's dtype; "?" if it is not a NumPy dtype."""
+    """Return NumPy's letter for the kind of an array's dtype; "?" for a dtype without a kind."""
     return str(getattr(array.dtype, "kind", "?"))
 
 

@@ -23,11 +23,14 @@ from .memory import check_host
 FLO_MAGIC = b"PIEH"
 """First bytes of a .flo file: 202021.25 as a little-endian float32 (Middlebury)."""
 MOST_POSITIONS = 178_956_970
-"""Maximum number of positions of a field: the pixels of the largest picture that Pillow reads."""
+"""Maximum number of positions of a field that `read` accepts.
+
+Pillow refuses pictures with more pixels than this number.
+"""
 _BYTES = 150
 """Memory per position, in bytes, that reading and colouring a field takes."""
 _LARGEST_SIDE = 99999
-"""Largest width or height in a .flo file, as in Middlebury's own reader."""
+"""Largest accepted width or height of a field in a .flo file, as in Middlebury's own reader."""
 _LARGEST_OTHER = 1 << 20
 """Largest array, in bytes, that is read although its header shows that it is not a field.
 
@@ -39,7 +42,7 @@ memory.
 def write_npz(
     path: str | os.PathLike[str], nnf: np.ndarray, distance: np.ndarray, example: np.ndarray | None = None
 ) -> None:
-    """Write a field with its distances as NumPy's .npz.
+    """Write a field and its patch distances to an .npz file of NumPy.
 
     The arrays are `nnf` int32, `distance` float32, and `example` int32 if it is given.
 
@@ -57,7 +60,7 @@ def write_npz(
     Raises
     ------
     ImageError
-        If an array has a wrong shape or dtype.
+        If `nnf` has a wrong shape or dtype, or if `distance` has a wrong shape.
     OutputError
         If the file cannot be written.
     """
@@ -105,9 +108,9 @@ def write_flo(path: str | os.PathLike[str], nnf: np.ndarray, known: np.ndarray |
 def write_text(path: str | os.PathLike[str], nnf: np.ndarray) -> None:
     """Write a field in the text format of the authors' program: a line "dx dy" for each position.
 
-    The positions are written row by row. The authors' program calls this file flowAB.txt. Raises
-    `ImageError` if `nnf` is not (H, W, 2) of integers, and `OutputError` if the file cannot be
-    written.
+    The positions are written row by row. The authors' program writes such a file with the name
+    flowAB.txt. Raises `ImageError` if `nnf` is not (H, W, 2) of integers, and `OutputError` if the
+    file cannot be written.
     """
     nnf = check_field(nnf)
     columns = np.arange(nnf.shape[1])
@@ -118,16 +121,17 @@ def write_text(path: str | os.PathLike[str], nnf: np.ndarray) -> None:
 
 
 def read(path: str | os.PathLike[str], width: int | None = None) -> np.ndarray:
-    """Read the flow in a .npz file (its array `nnf`), in a .flo file or in a .txt file.
+    """Return the flow of a field in a .npz file (its array `nnf`), a .flo file or a .txt file.
 
-    `to_nnf` turns a flow into a field.
+    `to_nnf` turns the flow into the field.
 
     Parameters
     ----------
     path
         The file; its suffix, .npz, .flo or .txt, gives its format.
     width
-        Columns of the field. Only a .txt file needs it, since that format does not store it.
+        Columns of the field in a .txt file, which does not store this number. For the other
+        formats `width` is ignored.
 
     Returns
     -------
@@ -138,8 +142,8 @@ def read(path: str | os.PathLike[str], width: int | None = None) -> np.ndarray:
     ------
     ImageError
         If the file is missing or damaged, if it is a pipe or a device, if its suffix is unknown, if
-        the field has more than `MOST_POSITIONS` positions, or if the number of lines of a .txt file
-        is not a multiple of `width`.
+        the field has more than `MOST_POSITIONS` positions, or, for a .txt file, if `width` is None
+        or less than 1, or if the number of lines is not a multiple of `width`.
     MemoryLimitError
         If the field needs more memory than is free.
     """
@@ -231,7 +235,7 @@ def _check_positions(height: int, width: int, path: Path) -> None:
     positions = height * width
     if positions > MOST_POSITIONS:
         raise ImageError(
-            f"{path}: {positions / 1e6:.4g} million positions are too many; a field has at most "
+            f"{path}: {positions / 1e6:.4g} million positions are too many; a field may have at most "
             f"{MOST_POSITIONS / 1e6:.4g} million"
         )
     check_host(_BYTES * positions, f"{path}: with {positions / 1e6:.4g} million positions", "make it smaller")

@@ -1,8 +1,9 @@
 """Guidance by label pictures: a position matches only positions that have the same label.
 
 The label of a position is its colour in the label picture. Transparent positions have no label. A
-position of the content that has no label, or a label that the sources lack, matches anything. A
-position of a source that has no label is matched only by such positions of the content.
+position of the content that has no label, or a label that the sources lack, may match any position.
+A position of a source that has no label is matched only by these positions of the content. A
+position of a source that has a label that the content lacks may be matched by any position.
 """
 
 from __future__ import annotations
@@ -23,18 +24,21 @@ from .sheets import Sheet
 _log = logging.getLogger("analogy")
 
 MOST_LABELS = 256
-"""Maximum number of colours of a label picture.
+"""Maximum number of colours of an accepted label picture; transparent counts as one colour.
 
-A picture with more is a photograph, or has smoothed edges.
+A picture with more colours is probably a photograph, or has smoothed edges.
 """
 _MOST_CANDIDATES = 4096
-"""Maximum number of allowed positions that are compared to replace a forbidden match.
+"""Maximum number of positions from which the replacement of a forbidden match is chosen.
 
-If more positions have the label, every n-th of them is compared. The search then improves the
-match.
+If more positions have the label, the replacement is chosen from every n-th of them. The search,
+which begins afterwards, improves the match.
 """
 _MOST_NAMED = 8
-"""Maximum number of ignored labels of a mask that are logged in a line each."""
+"""Maximum number of ignored labels of a mask that are logged in a line each.
+
+If there are more, a single line gives their number and two of them.
+"""
 IGNORED = -1
 """Label of positions whose colour does not occur in the masks of the other side."""
 UNLABELLED = -2
@@ -100,7 +104,10 @@ class Labels:
 
     @property
     def keep_apart(self) -> bool:
-        """True if the labels forbid at least one match."""
+        """True if the pictures have two different labels, where "no label" counts as one.
+
+        Ignored labels do not count. If it is False, the labels forbid no match.
+        """
         found = np.unique(np.concatenate([self.content.ravel(), *(source.ravel() for source in self.sources)]))
         return bool((found >= 0).any() and (found != IGNORED).sum() > 1)
 
@@ -150,7 +157,8 @@ def read_labels(mask_a: Any, masks_b: Sequence[Any] | None, size_a: Size, sizes_
     Raises
     ------
     ImageError
-        If a mask has another size than its picture, or more than `MOST_LABELS` colours.
+        If a mask cannot be read, has another size than its picture, or has more than `MOST_LABELS`
+        colours.
     """
     if mask_a is None or masks_b is None:
         return None
@@ -189,9 +197,11 @@ def _log_ignored(codes: np.ndarray, name: str, where: str, fine: list[int]) -> N
 
 
 def constrain_to_labels(backend: Backend, field: Array, maps: LabelMaps, labels: tuple[Array, Array]) -> Array:
-    """Return `field` with each forbidden match replaced by the allowed position nearest to it.
+    """Return `field` with each forbidden match replaced by an allowed position near it.
 
-    `labels` are `maps` as arrays of the backend. `nnf.forbidden` says which matches they forbid.
+    It is the nearest position of the same label, if at most `_MOST_CANDIDATES` positions have this
+    label. `labels` are `maps` as arrays of the backend. `nnf.forbidden` says which matches they
+    forbid.
     """
     wrong = backend.to_host(nnf.forbidden(field, labels))
     if not wrong.any():

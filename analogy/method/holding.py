@@ -26,16 +26,18 @@ REACH = 8
 At finer levels the radius covers the same part of the picture.
 """
 NEAR = np.float32(0.25)
-"""Bonus right beside a pin for a match with the pin's offset, in units of patch distance.
+"""Limit of the first bonus for a match with the nearest pin's offset, in units of patch distance.
 
-It falls to 0 at REACH + 1 positions from the pin, at every level. So at fine levels it acts only
-close to the pin. For comparison, a perfect match has the patch distance -2.
+From this limit at the pin, the bonus falls quadratically with the distance from the pin, to 0 at
+REACH + 1 positions, at every level. So at fine levels it acts only close to the pin. For
+comparison, a perfect match has the patch distance -2.
 """
 FAR = np.float32(0.02)
-"""Second bonus for a match with the nearest pin's offset, in units of patch distance.
+"""Limit of the second bonus for a match with the nearest pin's offset, in units of patch distance.
 
-It falls to 0 at the end of the radius in which positions may take a pin's offset. It is small, so
-it decides only between matches of nearly equal patch distance.
+This bonus is added to the first, and falls linearly with the distance from the pin. It becomes 0
+one position beyond the radius in which positions may take the pin's offset. It is small, so it
+decides only between matches of nearly equal patch distance.
 """
 _FIXED = np.float32(-1e3)
 """Stored distance of a pinned match, in units of patch distance; no patch distance is as small."""
@@ -45,7 +47,8 @@ _FIXED = np.float32(-1e3)
 class Held:
     """Proposed matches around pins, with their true patch distances.
 
-    `hold` puts these matches into a field with other distances. All arrays belong to the backend.
+    `hold` puts some of these matches into a field, and stores other distances for them. All arrays
+    belong to the backend.
 
     Attributes
     ----------
@@ -88,7 +91,8 @@ def hold(
     """Fix pinned matches in a field, and spread the offsets of the pins around them.
 
     A position near a pin takes the match with that pin's offset if the distance of this match,
-    minus the bonus, is at most the distance of its match in `start`, and if the labels allow it.
+    minus the bonus, is at most the distance of the position's match in `start`, and if the labels
+    allow the match.
 
     Parameters
     ----------
@@ -149,8 +153,8 @@ def draw_along(
     reach
         Radius around a pin in which positions may take its offset, in positions.
     within
-        A position takes the pin's offset only if this moves its match by at most this many rows and
-        columns.
+        Maximum number of rows, and of columns, by which the match of a position may move when the
+        position takes a pin's offset. A pinned match may move farther.
     frames
         (K, 3) int32, see `Backend`, or None for one picture.
 

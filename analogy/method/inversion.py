@@ -15,13 +15,13 @@ from ..backends import Array, Backend
 from ..progress import Tick, ignore
 
 MEMORY = 8
-"""Maximum number of pairs (s_i, y_i) that are stored to approximate the curvature."""
+"""Maximum number of pairs (step, change of the gradient) that approximate the curvature."""
 _ARMIJO = 1e-4
 """Smallest accepted decrease, as a share of the decrease that the slope predicts (Armijo)."""
 _ATTEMPTS = 6
-"""Maximum number of step lengths to try; if none is accepted, the minimum counts as reached.
+"""Maximum number of lengths to try for a step; if none is accepted, the minimisation ends.
 
-Shorter steps change the value by less than float32 can represent.
+Shorter steps would mostly change the value by less than its rounding error in float32.
 """
 
 
@@ -35,10 +35,10 @@ def minimise(
 ) -> tuple[Array, float]:
     """Minimise a function by limited-memory BFGS (Nocedal & Wright 2006, algorithm 7.4).
 
-    The line search shortens a step that is too long. The first step goes down the gradient, and
-    has 3 % of the L2 norm of `start` (or 1 if that is zero). The lengths of later steps come from
-    the approximated curvature. After each call of the function, all numbers that the host needs are
-    read from the device in one copy.
+    The line search shortens a step that is too long. The first step goes against the gradient, and
+    its length before the line search is 3 % of the L2 norm of `start` (1 if the norm is 0). Later
+    steps get their direction and length from the approximated curvature. After each call of the
+    function, all numbers that the host needs are read from the device in one copy.
 
     Parameters
     ----------
@@ -107,12 +107,12 @@ def _read(xp: Any, *values: Any) -> list[float]:
 class _History:
     """Latest pairs (s_i, y_i) of L-BFGS: a step, and the change of the gradient over that step.
 
-    The usual two-loop recursion computes products of long arrays, one after the other. This class
-    stores the dot products of all its arrays with each other. The recursion runs on these
-    numbers, and yields a coefficient for each array (Chen, Wang & Zhou 2014, "Large-scale L-BFGS
-    using MapReduce"). A new pair needs one launch for the dot products of all arrays with one
-    array, and a direction needs one weighted sum of all arrays. That is a few launches instead of
-    70.
+    The usual two-loop recursion computes dot products of long arrays, one after the other. This
+    class stores all dot products that the recursion needs. The recursion runs on these numbers, and
+    yields a coefficient for each array (Chen, Wang & Zhou 2014, "Large-scale L-BFGS using
+    MapReduce"). One launch computes the dot products of all arrays with a new y_i, and a direction
+    needs one weighted sum of all arrays. So an iteration needs a few launches, while the usual
+    recursion needs dozens.
     """
 
     def __init__(self, backend: Backend, x: Array, memory: int, gradient_square: float):
@@ -131,8 +131,8 @@ class _History:
     def direction(self, gradient: Array) -> tuple[Array, float]:
         """Return the direction -H gradient, and the slope: the product of direction and gradient.
 
-        H approximates the inverse of the second derivative. The recursion starts from a multiple of
-        the identity that has the curvature along the latest step.
+        H approximates the inverse of the second derivative. The recursion starts from the identity
+        times (s . y) / (y . y), with s and y of the latest pair.
         """
         if not self.slots:
             return -gradient, -self._g_dot_g

@@ -40,8 +40,9 @@ class Match:
     nnf
         (h, w, 2) int32, the nearest-neighbour field.
     distance
-        (h, w) float32, the patch distance of each match. It is minus the sum of two cosines, as
-        a mean over the patch, so a perfect match has -2.
+        (h, w) float32, the patch distance of each match: minus the mean, over the patch, of the
+        sum of two cosines. One compares the features of A and B, the other those of A' and B'. A
+        perfect match has -2.
     """
 
     nnf: Array
@@ -87,7 +88,7 @@ def match(
         The match of each direction at each level that was searched.
     """
     # Preprocessing (section 4.1): at the coarsest level the features of A' are those of A, and the
-    # features of B are those of B'.
+    # features of B are those of B' unless B is known.
     a = Half(network, pair.ab.content, inputs, report)
     examples = [Half(network, side, inputs, report, partner=known_name(side.name)) for side in pair.ab.sources]
     searches = [Search(network, pair.ab, a, examples)]
@@ -99,8 +100,8 @@ def match(
     for level in LEVELS:
         report.begin(f"level {level}")
 
-        # Search the nearest-neighbour fields (section 4.2). This compares the joined features of A
-        # and A' with those of B and B'.
+        # Search the nearest-neighbour fields (section 4.2). The search compares the joined features
+        # of A and A' with those of B and B'.
         joined = {a: network.backend.join(a.given, a.latent)}
         joined |= {example: network.backend.join(example.latent, example.given) for example in examples}
         current = [search for search in searches if level > 1 or search.way.key in made]
@@ -165,9 +166,9 @@ class Half:
             self.latent = self.given
 
     def descend(self, level: int) -> None:
-        """Load the features of `level`, except those of a latent partner.
+        """Set `given`, and also `latent` if the partner is known, to the features of `level`.
 
-        `Search.descend` reconstructs the features of a latent partner.
+        `Search.descend` reconstructs the features of a partner that is not known.
         """
         self.given = self._network.for_search(level, self.pyramid[level])
         if self._known_partner:
@@ -198,8 +199,9 @@ class Search:
     def run(self, level: int, joined: Mapping[Half, Array], settings: Settings, tick: Tick) -> Passes[Match]:
         """Search the field of a level by PatchMatch, with the constants of that level.
 
-        The constants are the patch size and the search radius. `joined` holds the joined features
-        of each half (see `Backend.join`). The search is a generator of passes for
+        The constants are the patch size and the search radius. If `settings.uniformity` is above 0,
+        the field is then spread at the levels `uniformity.LEVELS`. `joined` holds the joined
+        features of each half (see `Backend.join`). The search is a generator of passes for
         `Backend.run_together`.
         """
         if level == LEVELS[0] and len(self.sources) > 1:
@@ -233,7 +235,8 @@ class Search:
     def descend(self, level: int, settings: Settings, report: StageReporter) -> None:
         """Bring the field and the features of the latent picture to `level`, the next finer level.
 
-        The field is upsampled, and the features of the content's partner are reconstructed from it.
+        The field is upsampled, and the features of the latent picture are reconstructed from the
+        fields of both levels.
         """
         network, content, way = self._network, self.content, self.way
         backend, sheet = network.backend, way.sheet

@@ -14,19 +14,19 @@ _FIXED = 250e6
 _MATCHING = 45
 """Memory, in bytes, that matching needs per pixel and per channel of relu1_1.
 
-The pixels are those of all pictures at their working sizes. Measured, with the reconstruction: 38
-for pictures of 2048 x 2048 pixels, 43 for 448 x 448; rounded up for safety.
+The pixels are those of all pictures at their working sizes. Measured, including the reconstruction
+of features: 38 for pictures of 2048 x 2048 pixels, 43 for 448 x 448; rounded up for safety.
 """
 _PAINTING = 60
 """Memory, in bytes, that painting needs per pixel of all pictures at full size.
 
-It consists of the pixels as floats and as vectors, the fields and the distances, each twice.
-Measured at 12 megapixels: 54; rounded up for safety.
+The memory holds two arrays of each of these kinds: pixels as floats, pixels as vectors, fields, and
+distances. Measured at 12 megapixels: 54; rounded up for safety.
 """
 _PICTURES = 8
-"""Memory, in bytes, per pixel of all pictures while one result is refined as a photograph."""
+"""Memory, in bytes, per pixel of all pictures during the photo refinement of one result."""
 _PHOTO = 140
-"""Memory, in bytes, per pixel of the result that is refined as a photograph, beside `_PICTURES`.
+"""Memory, in bytes, that photo refinement needs per pixel of a result, in addition to `_PICTURES`.
 
 Measured for two results of 12 megapixels each: 139 bytes in all per pixel of one result, including
 the pictures.
@@ -34,7 +34,7 @@ the pictures.
 _SHEET_CHANNEL = 6
 """Memory, in bytes, that matching needs per empty position of a sheet and per relu1_1 channel.
 
-Measured: 4; rounded up for safety.
+A position is empty if no source covers it. Measured: 4; rounded up for safety.
 """
 _SHEET_PIXEL = 40
 """Memory, in bytes, that painting needs per empty position of a sheet.
@@ -55,7 +55,7 @@ def estimate(
     photo: bool = False,
     spare: tuple[int, int] = (0, 0),
 ) -> float:
-    """Return the bytes of memory that a transfer takes.
+    """Return the estimated memory that a transfer takes, in bytes.
 
     Parameters
     ----------
@@ -66,10 +66,10 @@ def estimate(
     full
         Full sizes of the pictures.
     photo
-        True if the results are refined as photographs.
+        True if photo refinement is on.
     spare
-        Empty positions on the sheet of several examples (`Sheet.spare`), at the working sizes and
-        at the full sizes.
+        Numbers of empty positions on the sheet of several examples (`Sheet.spare`), at the working
+        sizes and at the full sizes.
     """
     matching = _matching(widths, working) + _SHEET_CHANNEL * widths[0] * spare[0]
     painting = _painting(full, photo) + _SHEET_PIXEL * spare[1]
@@ -87,8 +87,8 @@ def check(
 ) -> None:
     """Raise `MemoryLimitError` if a transfer takes more memory than is free on the device.
 
-    `label` is the name of the first picture of `full` in the message. The other parameters are
-    those of `estimate`.
+    `label` is the name of the first picture of `full` in the message. `settings` says whether photo
+    refinement is on. `widths`, `working`, `full` and `spare` are as in `estimate`.
     """
     need, free = estimate(widths, working, full, settings.photo, spare), backend.free_memory()
     if need > free:
@@ -106,7 +106,8 @@ def check(
 def check_host(need: float, label: str, cure: str) -> None:
     """Raise `MemoryLimitError` if less than `need` bytes are free on the host.
 
-    The message begins with `label`, which says what takes the memory, and ends with the `cure`.
+    The message begins with `label`, which says what takes the memory. After the figures it gives
+    `cure`, which says what the user can do, and suggests closing other programs.
     """
     free = free_memory()
     if need > free:

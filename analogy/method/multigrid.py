@@ -37,7 +37,8 @@ class _Grid:
     """Grid of a multigrid, with odd sides.
 
     `form`, `inverses` and `weights` are arrays that `Backend` describes; the coarsest grid has no
-    weights. `f`, `u` and `residual`, (3, H, W), are overwritten by each cycle.
+    weights. A cycle overwrites `u` and `residual`, and on all grids but the finest also `f`; these
+    three arrays are (3, H, W).
     """
 
     form: Array
@@ -51,7 +52,8 @@ class _Grid:
 class Multigrid:
     """Matrix A of a quadratic form (A u is half the form's gradient), with an approximate inverse.
 
-    About 22 numbers per position are stored. Only one method may run at a time.
+    About 22 numbers are stored for each position of the finest grid. Only one method may run at a
+    time.
 
     Parameters
     ----------
@@ -100,9 +102,9 @@ class Multigrid:
             self._cycle(steps, 0, between_steps)
 
     def estimate(self, between_steps: Callable[[], None] = lambda: None) -> Array:
-        """Return a rough A^-1 f, solved on the coarser grid and interpolated (full multigrid).
+        """Return a rough estimate of A^-1 f from the coarser grids, interpolated (full multigrid).
 
-        The estimate takes a third of the time of a cycle.
+        The estimate takes about a third of the time of a cycle.
         """
         return self._estimate(0, self.f, between_steps)
 

@@ -89,8 +89,8 @@ def passes(
     Departure from Barnes et al.: a pass reads only the field before the pass, so that the result
     does not depend on the order of positions, and a GPU can run it. Departures from the authors'
     program: far jumps occur in the first iteration only, because later they improve little; and one
-    more propagation follows the last random search. With both changes, the search reaches the same
-    mean distance in two thirds of the time.
+    more propagation follows the last random search. With these two departures, the search reaches
+    the same mean distance in two thirds of the time that it takes without them.
 
     Parameters
     ----------
@@ -187,8 +187,8 @@ def _check(a: Array, b: Array, start: Array, patch: int) -> None:
 def forbidden(nnf: Array, labels: tuple[Array, Array]) -> Array:
     """Return a mask (H, W) that is True where the labels forbid the match of a field.
 
-    A label forbids matches with any other label; a negative label means no label and forbids none
-    (see `Backend.propagate`).
+    A label forbids matches with any other label, but a negative label allows all matches (see
+    `Backend.propagate`).
     """
     one, other = labels[0], labels[1][nnf[..., 0], nnf[..., 1]]
     return (one != other) & (one >= 0) & (other >= 0)

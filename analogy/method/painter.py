@@ -20,7 +20,8 @@ from .pair import Uploads, Way
 class Painter:
     """Painter of the results of one transfer.
 
-    The labels and the steepness of a direction are computed once, for all of its pictures.
+    For each direction, the labels and the steepness of the content (see `seams`) are computed once,
+    for all pictures of the direction.
 
     Parameters
     ----------

@@ -2,7 +2,8 @@
 
 A field is found at the working size, and a result has the full size. So the field is enlarged. If
 the two sizes differ, the field is refined on the pixels, so that the blocks of the enlargement do
-not show. The remaining seams between the pieces of the voted picture are removed (see `seams`).
+not show. With `painting="gradients"`, the remaining seams between the pieces of the voted picture
+are removed (see `seams`).
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from .seams import remove_seams
 from .sheets import Sheet
 
 REFINING = 9.0
-"""Time that refining an enlarged field takes, in the same unit as `VOTING` and `SEAMS`."""
+"""Time to refine an enlarged field, relative to the times `VOTING` and `SEAMS`."""
 VOTING = 0.8
-"""Time that the vote takes, in the same unit as `REFINING` and `SEAMS`."""
+"""Time to vote, relative to the times `REFINING` and `SEAMS`."""
 SEAMS = 5.0
-"""Time that removing seams takes, in the same unit as `REFINING` and `VOTING`."""
+"""Time to remove seams, relative to the times `REFINING` and `VOTING`."""
 PIXEL_REFINEMENT: dict[str, Any] = {
     "patch": PIXEL_PATCH_SIZE,
     "first_jumps": (),
@@ -37,7 +38,8 @@ PIXEL_REFINEMENT: dict[str, Any] = {
 }
 """Arguments of `nnf.search` that refine an enlarged field on the pixels.
 
-The random steps are small, and a propagation follows them, so that pieces stay whole.
+The radius of the random search is small, and a propagation follows the random search, so that
+pieces stay whole.
 """
 
 
@@ -70,10 +72,10 @@ def paint(
     source
         (HB, WB, 3) float32 in 0..1, the pixels of the sources on `full_sheet`.
     labels
-        Labels of the content and of the sources at full size, which the refinement keeps to (see
-        `Backend.propagate`), or None.
+        Labels of the content and of the sources at full size, which limit the matches in the
+        refinement (see `Backend.propagate`) and the removal of seams, or None.
     tick
-        Called after each band of rows, with the share of the work that is done.
+        Called with the share of the work that is done.
     pins
         (n, 4) int, the pinned matches at full size (see `holding.hold`), or None.
     steepness
@@ -155,10 +157,10 @@ def refine_on_pixels(
 ) -> Array:
     """Return a full-size field improved by one iteration of PatchMatch on pixels.
 
-    The picture reconstructed from the field by voting is matched with `source`. This departs from
-    the authors' program, whose results show the blocks of the enlarged field and their seams. The
-    iteration gives each pixel at the border of a block the match of the neighbour that fits it
-    best.
+    The picture reconstructed from the field by voting is matched with `source`. The authors'
+    program does not refine the field, and its results show the blocks of the enlarged field and
+    their seams. In the iteration, a pixel at the border of a block takes the offset of a neighbour
+    if this offset fits the pixel better than its own.
     """
     of_vote, of_search = split(tick, 0.8, 5.0)
     query = backend.pixel_vectors(backend.vote(field, source, PIXEL_PATCH_SIZE, frames, of_vote), key=False)

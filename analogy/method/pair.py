@@ -192,8 +192,8 @@ def read_pair(
     a, mask_a
         A and its mask, as `Engine.transfer` accepts them; the mask may be None.
     b_primes, b, masks_b
-        One or more B'; for each B' its known B, or None without B; for each B' its mask, or None
-        without masks.
+        One or more B'. If B is known, `b` has one B for each B'; if not, it is None. `masks_b` has
+        one mask for each B', or is None without masks.
     pins
         (N, 4 or 5) float64, as `read_pins` returns them, or None.
     settings
@@ -227,7 +227,10 @@ def read_pair(
 
 
 def _read_known(source: PictureLike, side: Side) -> tuple[Picture, str]:
-    """Return the B of a side B' with its SHA-256; raise `ImageError` if its size differs."""
+    """Return the B of a side B', and its SHA-256.
+
+    Raise `ImageError` if B and B' differ in size.
+    """
     name = known_name(side.name)
     picture, checksum = read_with_checksum(source, name=name, admit=admission.like(side.size, side.name))
     if picture.size != side.size:
@@ -238,7 +241,8 @@ def _read_known(source: PictureLike, side: Side) -> tuple[Picture, str]:
 class Uploads:
     """Pictures of one transfer as arrays of a backend.
 
-    A picture is copied to the device at most once with 8 bits per channel, and once with 16.
+    A picture is copied to the device at most once with 8 bits per channel, and at most once
+    with 16.
     """
 
     def __init__(self, backend: Backend):
@@ -256,7 +260,7 @@ class Uploads:
 
 
 def network_input(backend: Backend, pixels: Array, working: Size) -> Array:
-    """Return a picture (H, W, 3) uint8 at its working size, as the network gets it.
+    """Return the pixels (H, W, 3) uint8 of a picture at its working size, for the network.
 
     The result is (*working, 3) float32 in 0..1, an array of the backend.
     """

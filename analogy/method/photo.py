@@ -14,8 +14,9 @@ Multi-Scale Tone and Detail Manipulation"): the u that minimises
 over pairs (i, j) of neighbours, with alpha = 1. WLS is linear in g, so it is enough to smooth the
 difference A' - A. The guide l is the grey of A in 0..1, as in the authors' program; Farbman et al.
 use the logarithm of the grey. The constants are those of the authors' program, and suit its guide.
-Conjugate gradients solve the system for the three channels together. They start from an estimate on
-coarser grids, and one cycle of multigrid is their preconditioner.
+The minimum is the solution of a linear system. Conjugate gradients solve the system for the three
+channels together. They start from an estimate on coarser grids, and one cycle of multigrid is their
+preconditioner.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from .multigrid import Multigrid
 LAMBDA = 0.8
 """Strength of the smoothing, as in the authors' program."""
 EPSILON = 1e-4
-"""Constant that limits the weights of the smoothing, as in the authors' program."""
+"""Constant that limits the weights k_ij to LAMBDA / EPSILON, as in the authors' program."""
 GREY = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in grey (ITU-R BT.601), as in OpenCV and the authors' program."""
 TOLERANCE = 2e-5
@@ -174,8 +175,9 @@ class WLS:
         return np.float32(LAMBDA) / (abs(one - other) + np.float32(EPSILON))
 
     def solve(self, tick: Tick = ignore, tolerance: float = TOLERANCE) -> Array:
-        """Return WLS(g) as a new array (3, H, W), and log a line if its error exceeds `tolerance`.
+        """Return WLS(g) as a new array (3, H, W).
 
+        If the estimated error still exceeds `tolerance` after `MOST_ITERATIONS`, a line is logged.
         `tick` is called between the steps of an iteration, with the share of the work that is done.
         The share is estimated from the logarithm of the error. Only one call may run at a time.
         """

@@ -28,20 +28,20 @@ from .sheets import Sheet
 _log = logging.getLogger("analogy")
 
 PinsLike: TypeAlias = npt.ArrayLike | str | os.PathLike[str]
-"""Pins as a caller gives them: (N, 4) numbers, or the path of a CSV file with the header `HEADER`.
+"""Pins as a caller gives them: (N, 4) or (N, 5) numbers, or the path of a CSV file.
 
-The columns are xa, ya, xb, yb, in pixels of A and of B'. With several B' the fifth column,
-`EXAMPLE`, holds the number of the B', counted from 1.
+The columns are xa, ya, xb, yb (`HEADER`), in pixels of A and of B'. A fifth column, `EXAMPLE`, is
+needed with several B'. It holds the number of the B' in which a pin ends, counted from 1.
 """
 
 HEADER = ["xa", "ya", "xb", "yb"]
-"""Column names of a CSV file of pins."""
+"""Names of the four columns that every CSV file of pins must have."""
 EXAMPLE = "example"
 """Name of the column with the number of the B' in which a pin ends, counted from 1."""
 MOST_PINS = 1000
-"""Maximum number of pins of a transfer."""
+"""Maximum number of pins that a transfer accepts."""
 _MOST_BYTES = 1 << 20
-"""Largest file of pins, in bytes."""
+"""Largest accepted file of pins, in bytes."""
 _COARSEST = 5
 """Number of the coarsest level."""
 
@@ -66,7 +66,7 @@ class Pins:
     sources: tuple[Size, ...]
 
     def to(self, index: int) -> Pins:
-        """Return the pins that end in the source with this index, for the direction to it alone."""
+        """Return the pins that end in the source with this index, as pins with this one source."""
         own = self.source == index
         return Pins(self.places[own], np.zeros(own.sum(), np.int64), self.content, (self.sources[index],))
 
@@ -169,8 +169,9 @@ def place_pins(
     Raises
     ------
     SettingsError
-        If a pin lies outside a picture, if two pins start or end at one pixel and differ at the
-        other end, or if the labels forbid the match of a pin.
+        If a pin lies outside a picture, if the number of a pin's B' is missing or wrong, if two
+        pins start or end at one pixel and differ at the other end, or if the labels forbid the
+        match of a pin.
     """
     if pins is None:
         return None
@@ -192,7 +193,10 @@ def place_pins(
 
 
 def _sources(pins: np.ndarray, count: int) -> np.ndarray:
-    """Return the index of the B' in which each pin ends; raise `SettingsError` if there is none."""
+    """Return the index of the B' in which each pin ends.
+
+    Raise `SettingsError` if the number of a pin's B' is missing or wrong.
+    """
     if pins.shape[1] == 4:
         if count > 1:
             raise SettingsError(
@@ -221,7 +225,7 @@ def _read_file(path: str | os.PathLike[str], read: Callable[[str, int], bytes]) 
         order = [header.index(name) for name in columns]
         table = [row for _, row in rows]
         decimal = decimal_separators([cell for row in table for cell in row])
-        if separator == ",":  # a comma separates the cells, so a point begins a fraction
+        if separator == ",":  # a comma separates the cells, so a point is a decimal separator
             decimal += "."
         pins = [
             [_coordinate(row, index, cell, columns, decimal) for cell in order] for index, row in enumerate(table, 1)
@@ -315,12 +319,12 @@ def _refuse_forbidden(pins: Pins, labels: Labels, names: Sequence[str]) -> None:
 def _warn_of_crowds(pins: Pins, scale: float) -> None:
     """Log a warning about pins that contradict their neighbours at coarse levels.
 
-    `scale` is the working size of A divided by its full size.
+    `scale` is the number of rows of A at its working size, divided by that at its full size.
     """
     position = 2 ** (_COARSEST - 1) / scale
     steps = pins.places[:, None, :] - pins.places[None, :, :]
     away_a, away_b = (np.abs(side).max(axis=-1).astype(float) for side in (steps[..., :2], steps[..., 2:]))
-    away_b[pins.source[:, None] != pins.source] = np.inf  # pixels of two pictures are never neighbours
+    away_b[pins.source[:, None] != pins.source] = np.inf  # pixels of different B' are never neighbours
     one_at_most = np.minimum(away_a, away_b) < position
     crowded = one_at_most & (np.maximum(away_a, away_b) >= 2 * position)
     crossed = (

@@ -107,7 +107,7 @@ def test_other_kinds_of_tables_are_refused_and_not_taken_for_pictures(style, tmp
     done = run("batch", tmp_path / name, "--style", style, "-o", tmp_path / "out")
     assert done.exit_code == 2
     assert done.stderr == (
-        f"analogy: {tmp_path / name} is neither a picture nor a table; "
+        f"analogy: {tmp_path / name} is neither a picture nor a table that a batch can read; "
         "save a table as one of .csv .tsv .jsonl .ndjson .parquet\n"
     )
 

@@ -210,7 +210,7 @@ def test_tables_are_read_as_spreadsheets_and_shells_write_them(tmp_path: Path, h
             "line 1: a has 40000 characters; a cell can have 32768 at most",
         ),
         ("x.csv", b"a,b_prime\n" + b"x,y," * 500_000, "line 2 has more than 1048576 characters"),
-        ("x.csv", b"a,b_prime\n" + b'"\n",' * 500_000, "the row of line 262146 has more than 1048576 characters"),
+        ("x.csv", b"a,b_prime\n" + b'"\n",' * 500_000, "the row with line 262146 has more than 1048576 characters"),
         ("x.csv", b"a," * 1_000_000, "line 1 has more than 1048576 characters"),
     ],
 )
