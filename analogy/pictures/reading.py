@@ -99,9 +99,10 @@ def read_picture(
     Raises
     ------
     ImageError
-        If the file is missing, unreadable, truncated, not a picture, or not a plain file (a pipe
-        or a device, for instance); if the picture is smaller than 16 x 16 or larger than Pillow's
-        limit of 178 megapixels; or if the array is masked or has another shape, dtype or range.
+        If the file is missing, unreadable, truncated, not a picture, or not a plain file (a pipe or
+        a device, for instance); if the picture is smaller than 16 x 16 or larger than Pillow's
+        limit of about 179 megapixels; or if the array is masked or has another shape, dtype or
+        range.
     MemoryLimitError
         If there is not enough memory.
     """

@@ -24,7 +24,7 @@ _JPEG: tuple[str, dict[str, Any]] = ("JPEG", {"quality": 95, "subsampling": 0})
 _TIFF: tuple[str, dict[str, Any]] = ("TIFF", {"compression": "tiff_adobe_deflate"})
 """Pillow's name of the format TIFF, and options for it: lossless compression."""
 WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
-    # 12 megapixels take 1.7 s; the compress_level 6 takes 2.6 s, for 11 % fewer bytes
+    # 12 megapixels take 1.7 s; compress_level 6 takes 2.6 s, for 11 % fewer bytes
     ".png": ("PNG", {"compress_level": 3}),
     ".jpg": _JPEG,
     ".jpeg": _JPEG,
@@ -103,7 +103,8 @@ def write_picture(
 
 
 class _Ticking:
-    """File that calls `tick` before each writing, with the written bytes divided by `size`.
+    """File that calls `tick` before each write, with the share (0 to 1) of `size` bytes then
+    written.
 
     `raised` is the error of `tick` that ended the writing, or None. The class has no `fileno`. If
     it had one, libtiff and libjpeg would write to the descriptor, so that `tick` would not be
