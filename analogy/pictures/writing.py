@@ -103,8 +103,7 @@ def write_picture(
 
 
 class _Ticking:
-    """File that calls `tick` before each write, with the share (0 to 1) of `size` bytes then
-    written.
+    """File that calls `tick` before each write, with the share of `size` bytes then written.
 
     `raised` is the error of `tick` that ended the writing, or None. The class has no `fileno`. If
     it had one, libtiff and libjpeg would write to the descriptor, so that `tick` would not be
