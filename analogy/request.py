@@ -74,7 +74,7 @@ class Request:
     SettingsError
         If B is given and the direction is "ba", or if pins are invalid.
     ImageError
-        If only one of the masks is given, if `b_prime` is an empty list, or if `b` or `mask_b` does
+        If only one of the masks is given, if `b_prime` has no picture, or if `b` or `mask_b` does
         not have one picture for each example.
     """
 
@@ -124,7 +124,7 @@ class Request:
             raise ImageError(f"there is a mask for {given} and none for {lacking}; give both masks, or none")
         count = len(self.examples)
         if not count:
-            raise ImageError("b_prime is an empty list; give one or more pictures whose looks A should get")
+            raise ImageError("b_prime has no picture; give one or more pictures whose looks A should get")
         for name in ("b", "mask_b"):
             values = listed(getattr(self, name))
             if getattr(self, name) is not None and len(values) != count:
