@@ -92,9 +92,10 @@ def batch(sources: tuple[str, ...], output: str, template: str, direction: str, 
     SOURCES are pictures, folders of pictures, or patterns such as "photos/*.jpg". Each picture gets
     the looks of --style. Or SOURCES is one table of jobs.
 
-    \b
     A table (.csv, .tsv, .jsonl, .parquet) has one row for each job. It must have the column a, and
-    can have the others:
+    can have the other columns of this list.
+
+    \b
       a, b_prime            the pictures; a relative path starts at the folder of the table
       b_prime_2, b_prime_3  further examples, and so on; in a .jsonl b_prime can be a list
       name                  the name of the result, without suffix
