@@ -162,7 +162,7 @@ def test_only_addresses_of_an_allowed_scheme_are_fetched(tmp_path: Path) -> None
 
 
 def test_in_a_store_without_whole_objects_a_file_is_written_and_renamed(tmp_path: Path, monkeypatch) -> None:
-    """Use the scheme `local://` of fsspec, whose files become visible as those of SFTP do."""
+    """Use the scheme `local://` of fsspec, whose incomplete files are visible, as in SFTP."""
     local = pytest.importorskip("fsspec.implementations.local", reason="needs the extra remote").LocalFileSystem
     target = tmp_path / "deep" / "x.png"
     address = f"local://{target}"

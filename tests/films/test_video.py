@@ -56,7 +56,7 @@ def make(path: Path, frames: list[np.ndarray], rotation: int = 0, **context: obj
 
 
 def times_and_sound(path: Path) -> tuple[list[float], list[bytes]]:
-    """Return the times of the frames, in seconds after the sound begins, and the sound's packets."""
+    """Return the times of the frames, in seconds after the sound begins, and the sound packets."""
     with av.open(str(path)) as container:
         sound = [packet for packet in container.demux(container.streams.audio) if packet.pts is not None]
         start = float(sound[0].pts * sound[0].time_base)
