@@ -29,8 +29,8 @@ from .settings import Direction, SettingOptions, Settings, SettingsLike
 _WARM_UP_SIZE = 240, 320
 """Rows and columns of the two pictures of noise that `Engine.prepare` transfers.
 
-At this size CuPy sums arrays with thread blocks of full size, as for photographs, and so compiles
-the same kernels.
+At this size CuPy compiles the same kernels as for photographs, because it sums arrays with thread
+blocks of full size.
 """
 
 FROM_SETTINGS = cast(Direction, None)
@@ -123,7 +123,7 @@ class Engine:
         settings: SettingsLike | None = None,
         *,
         b: PictureLike | Examples | None = None,
-        direction: Way = FROM_SETTINGS,  # type: ignore[assignment]  # mypy wants a value of every type of `Way`
+        direction: Way = FROM_SETTINGS,  # type: ignore[assignment]  # for mypy, a default must fit every type of `Way`
         mask_a: PictureLike | None = None,
         mask_b: PictureLike | Examples | None = None,
         pins: PinsLike | None = None,
@@ -145,9 +145,9 @@ class Engine:
         settings : Settings, str or dict, optional
             The settings, the name of a preset, or a dict of settings.
         b : picture or list of pictures, optional
-            B, if you have it: the picture that B' was painted over, pixel by pixel. Then only A' is
-            made, as with direction "ab" (Hertzmann et al. 2001, "Image Analogies"). If B' is a
-            list, give a list with one B for each example.
+            B, if you have it: the picture that B' was painted over, pixel by pixel. If B is given,
+            only A' is made, as with direction "ab" (Hertzmann et al. 2001, "Image Analogies"). If
+            B' is a list, give a list with one B for each example.
         direction : {"both", "ab", "ba"}, optional
             What to make: A' and B, only A', or only B. The default is the direction of `settings`.
             If the call gives a literal, type checkers know which attributes of the result are None.
@@ -161,7 +161,8 @@ class Engine:
             the pin's offset. With several examples a fifth number (column `example`) is the number
             of the example, from 1.
         levels : bool
-            Also paint a picture from the field of each level, and pass it to `progress`.
+            True to paint also a picture from the field of each level. `progress` receives these
+            pictures, and `Result.levels` contains them.
         progress : callable, optional
             Called with a `Progress` as each stage begins and while it runs. An exception that it
             raises ends the transfer.
@@ -181,8 +182,9 @@ class Engine:
         SettingsError
             If a setting or a pin is invalid.
         MemoryLimitError
-            If there is not enough memory. For most pictures that are too large, an estimate of the
-            memory raises this error before the work begins.
+            If there is not enough memory. For most pictures that are too large, this error is
+            raised before the work begins, because an estimate of the memory exceeds the free
+            memory.
         DeviceError
             If this engine was made in another process, before a fork.
         """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .networks.models import DEFAULT
 
-if TYPE_CHECKING:  # a command that only shows its help must not load these libraries
+if TYPE_CHECKING:  # these modules import NumPy, which a command that only shows its help must not load
     from .backends import Device
     from .engine import Engine
 

@@ -66,7 +66,7 @@ class DeviceError(AnalogyError, RuntimeError):
 
 
 class OutputError(AnalogyError, OSError):
-    """Error about a file or a folder that cannot be written."""
+    """Error about a file or a folder that cannot be written, or that must not be overwritten."""
 
 
 class MemoryLimitError(AnalogyError, MemoryError):
@@ -78,7 +78,7 @@ _SHORTAGE = re.compile(
     "|map segment"  # the loader of shared libraries
     "|bad_alloc"  # the C++ library
     "|([Ff]ailed to|[Cc]annot) allocate memory"  # ONNX Runtime, when the system or the device has no free memory
-    "|smaller than requested bytes"  # ONNX Runtime, at the limit that was set for it
+    "|smaller than requested bytes"  # ONNX Runtime, at the memory limit that was set for it
     "|out of memory"  # CUDA
     r"|(CUDNN|CUBLAS)_STATUS_\w*ALLOC\w*_FAILED"  # cuDNN and cuBLAS
 )

@@ -1,4 +1,4 @@
-"""Page about a batch: one HTML file with small pictures, links to the results, and failures."""
+"""Page about a batch: one HTML file with thumbnails, links to the results, and the failed jobs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from . import stores
 from .jobs import Job
 
 MOST_SHOWN = 400
-"""Maximum number of jobs on the page. It shows every n-th job of a larger batch."""
+"""Maximum number of jobs whose pictures the page shows.
+
+If a batch has more jobs, the page shows the pictures of every n-th job.
+"""
 MOST_FAILURES = 1000
-"""Maximum number of failures on the page, which leaves out further failures."""
+"""Maximum number of failed jobs that the page lists. Further failed jobs are not listed."""
 _CELL = 125
-"""Minimum width of a picture on the page, in CSS pixels."""
+"""Minimum width of the space for a picture, in CSS pixels, except in a narrower window."""
 _REFRESH = 30.0
 """Shortest time between two writings of the page while the batch runs, in seconds."""
 _SETTINGS = dataclasses.fields(Settings)
@@ -65,7 +68,7 @@ figcaption {{ font-size: .85rem; margin-top: .25rem; overflow-wrap: anywhere; }}
 
 
 def is_report(path: Path) -> bool:
-    """Return whether a file is a page about a batch."""
+    """Return whether a file begins like a page about a batch; False if it cannot be read."""
     beginning = _PAGE.partition("{title}")[0].encode()
     try:
         with open_regular(path) as file:
@@ -75,7 +78,7 @@ def is_report(path: Path) -> bool:
 
 
 class Report:
-    """Page about a batch.
+    """Page about a batch, to which each job is added when it has ended.
 
     Parameters
     ----------
@@ -100,13 +103,13 @@ class Report:
         self._written = time.monotonic()
 
     def shows(self, number: int) -> bool:
-        """Return whether the page shows the job with this number."""
+        """Return whether the page shows the pictures of the job `number` if the job succeeds."""
         return (number - 1) % self._step == 0
 
     def add(self, job: Job, line: dict[str, Any], kept: bool) -> None:
         """Add a job that has ended, with its line of the manifest.
 
-        `kept` is true if it ended in an earlier run.
+        `kept` is true if the job ended in an earlier run.
         """
         if line["state"] == "failed":
             self._failed += 1
@@ -118,9 +121,10 @@ class Report:
             self._cards[job.number] = job, line
 
     def write(self, ends: bool = False) -> None:
-        """Write the page, at most every 30 seconds until the batch ends.
+        """Write the page if it was last written at least 30 seconds ago, or if `ends` is true.
 
-        A call that comes sooner does nothing. Raises `OutputError` if the page cannot be written.
+        The first 30 seconds begin when this object is made. `ends` is true at the end of the batch.
+        Raises `OutputError` if the page cannot be written.
         """
         if not ends and time.monotonic() < self._written + _REFRESH:
             return
@@ -177,10 +181,11 @@ class Report:
         ]
 
     def _settings(self, each: Collection[str]) -> str:
-        """Return the settings that all shown jobs share, as text.
+        """Return a line of text with the settings that have the same value in all shown jobs.
 
-        `each` has the names of the settings in which the jobs differ, which the page shows below
-        each job.
+        Settings with their default values are left out. `each` has the names of the settings in
+        which the jobs differ. The line names these, too, and the page shows their values below each
+        job.
         """
         if not self._cards:
             return ""
@@ -190,11 +195,14 @@ class Report:
             for field in _SETTINGS
             if field.name not in each and (value := getattr(job.request.settings, field.name)) != field.default
         ]
-        said = shared + ([f"{', '.join(each)} differ between the jobs"] if each else [])
+        said = shared + ([f"the jobs differ in {', '.join(each)}"] if each else [])
         return f"Settings: {', '.join(said)}; all others have their defaults" if said else "Settings: the defaults"
 
     def _card(self, job: Job, line: dict[str, Any], one_style: bool, each: Collection[str]) -> str:
-        """Return the HTML of a job: its pictures, and below them its results and settings."""
+        """Return the HTML of a job: thumbnails, and below them text.
+
+        The text has links to the results, the seconds that the job took, and the settings `each`.
+        """
         cells = self._cells(job, line, one_style)
         names = " ".join(_linked(html.escape(name), self._of_output(name)) for name in job.outputs.values())
         own = "".join(f", {name} {getattr(job.request.settings, name)}" for name in each)
@@ -205,7 +213,7 @@ class Report:
         )
 
     def _cells(self, job: Job, line: dict[str, Any], one_style: bool) -> list[str]:
-        """Return the HTML of A, of the results and, unless all jobs share one style, of each B'."""
+        """Return the HTML of each thumbnail: A, the results and, unless `one_style`, each B'."""
         cells = [_linked(_image(line, "a"), job.inputs["a"])]
         cells += [_linked(_image(line, made), self._of_output(name)) for made, name in job.outputs.items()]
         if not one_style:
@@ -218,12 +226,12 @@ class Report:
 
 
 def _styles(job: Job) -> dict[str, str]:
-    """Return the path or the address of each B' of a job, by its column."""
+    """Return a dict of the examples B' of a job: column of a table -> path or address."""
     return {each.key: each.value for each in job.request.inputs() if each.name == "b_prime"}
 
 
 def _image(line: Mapping[str, Any], name: str) -> str:
-    """Return the HTML of the thumbnail `name` in a line of the manifest, or "" if it has none."""
+    """Return the HTML of the thumbnail `name` in a line of the manifest, or "" if there is none."""
     content = line.get("thumbnails", {}).get(name)
     return f'<img alt="{name}" src="data:image/webp;base64,{html.escape(str(content))}">' if content else ""
 

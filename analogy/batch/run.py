@@ -35,9 +35,12 @@ _log = logging.getLogger("analogy")
 _WORKER_BYTES = 0.6e9
 """Minimum memory that a worker needs, in bytes, for pictures of the default working size."""
 _BUDGET = 0.9
-"""Share (0 to 1) of the memory free at the start of the run that all jobs together may use."""
+"""Share (0 to 1) of the free memory that the running jobs may use, measured as the run starts."""
 _GPU_WORKERS = 2
-"""Number of workers on a GPU, since one transfer of small pictures uses less than half of it."""
+"""Maximum number of workers that share a GPU, unless the user sets the number.
+
+One transfer of small pictures uses less than half of a GPU.
+"""
 _POLL = 0.5
 """Time between two reports of progress while the first worker starts, in seconds."""
 
@@ -58,10 +61,10 @@ def run_batch(
     single: Collection[str] = (),
     progress: Callable[[Progress], None] = lambda progress: None,
 ) -> tuple[Tally, Path]:
-    """Do all jobs of a batch that no earlier run has done.
+    """Do the jobs of a batch, except those that ended in an earlier run and have not changed.
 
-    If the run ends with an error, the finished jobs stay done, and the same call does the remaining
-    jobs.
+    If the run ends with an error, the finished jobs stay done, and another call with the same
+    arguments does the remaining jobs.
 
     Parameters
     ----------
@@ -72,34 +75,36 @@ def run_batch(
     settings : Settings
         The settings of the jobs. A row of a table can set other values for its job.
     engine : EngineArguments
-        The arguments of the engine of each worker. If they have no number of threads, each worker
-        uses an equal share of the cores.
+        The arguments of the engine of each worker. If `threads` is None, each worker on this
+        machine uses an equal share of the cores, and each worker on a cluster uses one thread.
     styles : Sequence of str
-        The pictures B' for jobs that name no B'. Each of these jobs uses all these pictures
-        together.
+        The pictures B' for jobs that name no B'. Each of these jobs uses all these pictures as its
+        examples.
     template : str
         The template of the names of results.
     manifest : Path or None
-        The path of the manifest, only if `output` is an address. Otherwise the manifest is in the
-        folder for results.
+        The path of the manifest if `output` is an address. Otherwise it must be None, because the
+        manifest is in the folder for results.
     allowed : Sequence of str
-        The schemes of addresses that a table can name.
+        The schemes of addresses, such as "s3", that the rows of a table may name.
     workers : int or None
-        The number of processes on this machine. None means as many as cores and memory allow.
+        The number of processes on this machine. None means as many as cores and memory allow, but
+        at most two on a GPU.
     scheduler : str or None
-        The address of a Dask scheduler, or "local", to use a cluster instead of processes.
+        The address of a Dask scheduler, to use its cluster, or "local", to start a cluster on this
+        machine. None means processes without Dask.
     retry_failed : bool
         True to repeat jobs that failed in an earlier run, even if nothing has changed.
     single : Collection of str
-        The names of settings that the user has set one by one. The preset of a row does not change
-        them.
+        The names of the settings that the user has set individually, not through a preset. The
+        preset of a row does not change these settings.
     progress : Callable
         Function that receives the progress, as in `Engine.transfer`.
 
     Returns
     -------
     tally : Tally
-        The counts of the jobs.
+        The numbers of jobs that are done, that were kept, and that failed.
     page : Path
         The path of the page about the batch, which is in the folder of the manifest.
 
@@ -114,7 +119,7 @@ def run_batch(
     ModelError
         If the model cannot be loaded.
     DeviceError
-        If the workers cannot start, or have gone.
+        If the workers cannot start, have another version of analogy, or no longer answer.
     """
     root, manifest = _places(output, manifest)
     page_path = manifest.parent / manifests.REPORT
@@ -129,7 +134,7 @@ def run_batch(
             described = _described(pool, engine, progress)
             if described["kind"] == "cuda" and pool.local and workers is None:
                 started = pool.slots()
-                # A process starts with its first task, so the further processes never start.
+                # The pool starts a process only when a task needs one, so no more processes start.
                 pool.slots = lambda: min(_GPU_WORKERS, started)
             for level, note in described["notes"]:
                 _log.log(level, note)
@@ -170,7 +175,7 @@ def _places(output: str, manifest: Path | None) -> tuple[str, Path]:
         return output.rstrip("/"), manifest.absolute()
     if manifest is not None:
         raise OutputError(
-            "--manifest is only for results at an address; leave it out, and the manifest is stored in the folder"
+            "--manifest is only for results at an address; leave it out, and the manifest is in the folder for results"
         )
     folder = as_path(output).absolute()
     if is_picture_path(folder):
@@ -188,7 +193,7 @@ def _jobs(
     allowed: Sequence[str],
     single: Collection[str],
 ) -> tuple[tables.Jobs, str | None]:
-    """Return the jobs, and the path or the address of their table, or None if there is no table."""
+    """Return the jobs, and the path or the address of their table (None if there is no table)."""
     here = os.getcwd()  # noqa: PTH109
     paths = [stores.absolute(source, here) for source in sources]
     for path in paths:
@@ -207,7 +212,8 @@ def _jobs(
     for source in sources:
         if source.lower().endswith(tables.NO_TABLES):
             raise SettingsError(
-                f"{source} is neither a picture nor a table; save a table as one of {' '.join(tables.TABLES)}"
+                f"{source} is neither a picture nor a table that a batch can read; save a table as one of "
+                f"{' '.join(tables.TABLES)}"
             )
     if not styles:
         raise SettingsError("there is no style; pass --style PICTURE, or a table of jobs (.csv, .jsonl, .parquet)")
@@ -230,7 +236,7 @@ def _jobs(
 
 
 def _pool(scheduler: str | None, workers: int | None, engine: EngineArguments) -> tuple[pools.Pool, EngineArguments]:
-    """Return the pool of workers, and the arguments of their engines with a number of threads."""
+    """Return the pool of workers, and the arguments of their engines, in which `threads` is set."""
     if os.path.isdir(engine.model):  # noqa: PTH112 (a `Path` raises for a name that is too long)
         engine = replace(engine, model=os.path.abspath(engine.model))  # noqa: PTH100
     if scheduler not in (None, "local"):
@@ -248,9 +254,10 @@ def _pool(scheduler: str | None, workers: int | None, engine: EngineArguments) -
 
 
 def _described(pool: pools.Pool, engine: EngineArguments, progress: Callable[[Progress], None]) -> dict[str, Any]:
-    """Return the answer of `work.describe` from the first worker.
+    """Return what `work.describe` returns in the first worker.
 
-    Raises `DeviceError` if the worker cannot run, and the errors of `work.describe`.
+    Raises `DeviceError` if the worker cannot start or has another version of analogy, and the
+    errors of `work.describe`.
     """
     future = pool.executor.submit(describe, engine)
     while not future.done():

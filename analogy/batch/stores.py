@@ -1,7 +1,8 @@
 """Access to the files of a batch, on this machine or at an address ("s3://bucket/a.jpg").
 
-Addresses need fsspec (the extra `remote`). Each store finds its credentials in the environment, in
-its configuration files, or from the role of the machine.
+Addresses need fsspec (the extra `remote`). It takes the credentials for a store from environment
+variables, from the configuration files of the store, or from the role that the cloud has given to
+the machine.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _MARKS = ("ETag", "etag", "md5Hash", "content_md5", "Content-MD5", "generation",
 
 
 def scheme(path: str) -> str:
-    """Return the scheme of an address in small letters, or "" for a path of this machine.
+    """Return the scheme of an address in lower case, or "" for a path of this machine.
 
     A single letter is a drive of Windows, not a scheme.
     """
@@ -47,12 +48,12 @@ def scheme(path: str) -> str:
 
 
 def absolute(path: str, folder: str) -> str:
-    """Return the absolute path or the address of a file in `folder`.
+    """Return `path` as an absolute path or an address. A relative path starts at `folder`.
 
-    The folder can also be an address. An address that begins with `file://` is turned into a path
-    of this machine. Raises `SettingsError` for a chain of file systems ("zip://a::https://..."),
-    since its first scheme does not show from where the file is read, and for an absolute path if
-    the folder is an address.
+    `folder` is a path or an address. An address that begins with "file://" becomes a path of this
+    machine. Raises `SettingsError` for an absolute path if `folder` is an address. Also raises it
+    for a chain of file systems ("zip://a::https://..."), because the first scheme of a chain does
+    not show which server the file comes from.
     """
     if scheme(path) == "file":
         path = unquote(path[7:])
@@ -64,7 +65,8 @@ def absolute(path: str, folder: str) -> str:
         if not path.startswith("/"):
             return f"{folder.rstrip('/')}/{path}"
         raise SettingsError(f"{path} is a path of this machine, but the table is at {folder}; give an address")
-    return os.path.abspath(os.path.join(folder, path))  # noqa: PTH100, PTH118 (".." without following links)
+    # A `Path` can remove ".." only by following links.
+    return os.path.abspath(os.path.join(folder, path))  # noqa: PTH100, PTH118
 
 
 def parent(path: str) -> str:
@@ -101,9 +103,10 @@ def open_file(path: str) -> IO[bytes]:
 
 
 def stamp(path: str) -> str:
-    """Return a string that changes when the file changes, or "" if its store cannot tell.
+    """Return a string that changes when the file changes, or "" if its store reports no changes.
 
-    The content of the file is not read. Raises `OSError` if there is no such file.
+    The content of the file is not read. Raises FileNotFoundError if there is no such file, and
+    another OSError if the store cannot be reached.
     """
     if not scheme(path):
         status = os.stat(path)  # noqa: PTH116
@@ -124,7 +127,7 @@ def size(path: str) -> int | None:
 def write(path: str, content: bytes) -> None:
     """Write a file, and make its folders. Raises `OutputError` if that is not possible.
 
-    If the store allows it, the file appears only when it is complete.
+    The file appears only when it is complete, except in a store that renames files by copying them.
     """
     if not scheme(path):
         make_folder(Path(path).parent)
@@ -154,7 +157,7 @@ def write(path: str, content: bytes) -> None:
 
 
 def names(root: str) -> Iterator[str]:
-    """Yield all files below a folder at an address, as paths in that folder.
+    """Yield the path of each file below a folder at an address, relative to that folder.
 
     Raises `OSError` if the folder cannot be listed.
     """
@@ -168,10 +171,11 @@ def names(root: str) -> Iterator[str]:
 
 
 def pictures(path: str) -> list[str]:
-    """Return the pictures of a path, which is a picture, a folder or a pattern.
+    """Return the pictures in a folder, the files that match a pattern, or the path of a picture.
 
-    They are sorted by name, with numbers in the names sorted by value. Raises `OSError` if the
-    path cannot be read.
+    The address of a folder ends with "/". A path that is neither a folder nor a pattern is taken
+    for a picture, even if there is no file. Pictures are sorted by name, with numbers in the names
+    sorted by value. Raises `OSError` if the folder or the store cannot be read.
     """
     if not scheme(path):
         if os.path.isdir(path):  # noqa: PTH112 (a `Path` raises for a name that is too long)
@@ -199,15 +203,15 @@ def check(path: str) -> None:
 
 
 def _store(path: str) -> tuple[Any, str]:
-    """Return the file system of an address, and the path in it."""
+    """Return the file system of fsspec for an address, and the path in that file system."""
     try:
         from fsspec.core import url_to_fs
 
         store, inner = url_to_fs(path)
     except ImportError as error:
         raise SettingsError(
-            f'{path}: {scheme(path)}:// needs the extra "remote", pip install "deep-image-analogy[remote]", or a '
-            f"package for fsspec that reaches that store ({reason(error)})"
+            f'{path}: {scheme(path)}:// needs the extra "remote" (pip install "deep-image-analogy[remote]") or another '
+            f"package with which fsspec reaches that store ({reason(error)})"
         ) from error
     except ValueError as error:
         raise SettingsError(f"{path}: fsspec does not support this address ({reason(error)}); correct it") from error
@@ -217,7 +221,7 @@ def _store(path: str) -> tuple[Any, str]:
 def _open(path: str) -> IO[bytes]:
     """Open a file at an address for reading, and return it."""
     store, inner = _store(path)
-    return io.BufferedReader(store.open(inner, "rb"))  # the files of some stores have a `readline` without a limit
+    return io.BufferedReader(store.open(inner, "rb"))  # the `readline` of some stores' files takes no limit
 
 
 def _info(path: str) -> dict[str, Any]:

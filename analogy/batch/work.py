@@ -38,11 +38,11 @@ from . import stores
 from .jobs import Job
 
 Notes: TypeAlias = list[tuple[int, str]]
-"""Level and text of each message that the library has logged."""
+"""List of the messages that the library has logged: the logging level and the text of each."""
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS)
 """Error numbers of a full or read-only disk, on which the next job would fail, too."""
 _THUMBNAIL_PIXELS = 160 * 160
-"""Maximum number of pixels of a thumbnail in the report."""
+"""Maximum number of pixels of a thumbnail on the page about the batch."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,12 @@ class Task:
     model_sha256 : str
         The checksum of the model.
     known : dict or None
-        The last line of the manifest about the job.
+        The last line of the manifest that says that the job is done or has failed; None if there
+        is no such line.
     retry_failed : bool
         True to repeat the job if it failed in an earlier run, even if nothing has changed.
     thumbnails : bool
-        True if the report shows the job.
+        True if the page about the batch shows the pictures of the job.
     """
 
     job: Job
@@ -77,8 +78,10 @@ class Task:
 
 
 def describe(engine: EngineArguments) -> dict[str, Any]:
-    """Prepare the engine of this worker, and return its version, model and device.
+    """Prepare the engine of this worker, and return a dict that describes the worker.
 
+    The dict has the version of analogy, the name of the model, its checksum and its channels
+    ("widths"), the device, the kind of the backend, and the messages that the library has logged.
     Raises the errors of `Engine`.
     """
     notes: Notes = []
@@ -106,9 +109,10 @@ def do(task: Task) -> dict[str, Any]:
     -------
     dict
         "line" is the line of the job for the manifest. "kept" is true if the job was not done
-        again. "notes" holds the logged messages as (level, text). A failed job has "memory", true
-        if there was too little memory at the moment, and "full", true if the disk is full. If the
-        task asks for thumbnails, "thumbnails" is a dict: name -> WebP picture in base64.
+        again. "notes" has the logged messages as (logging level, text). After an `AnalogyError`
+        there is also "memory", which is true if there was too little memory at the moment, and
+        "full", which is true if the disk is full or read-only. If the task asks for thumbnails and
+        the job succeeds, "thumbnails" is a dict: name -> WebP picture in base64.
     """
     job, started = task.job, time.perf_counter()
     line: dict[str, Any] = {"job": job.name, **job.given, "settings": _changed(job.request.settings)}
@@ -186,9 +190,10 @@ def _transfer(task: Task, loaded: Request, more: dict[str, Any], notes: Notes) -
 
 
 def input_stamp(task: Task) -> str:
-    """Return a checksum of the job and of the size and modification time of its inputs.
+    """Return a checksum that changes when the job or one of its input files changes.
 
-    The checksum is "" if a store does not report size or time.
+    The content of the files is not read (see `stores.stamp`). The checksum is "" if a store cannot
+    be reached, or does not report changes of files.
     """
     stamps = []
     for path in task.job.inputs.values():
@@ -222,7 +227,7 @@ def _checksum(values: list[Any]) -> str:
 def _read(each: Input) -> Any:
     """Return a picture as an open file, or the rows of a file of pins.
 
-    Raises `ImageError` or `SettingsError`.
+    Raises `ImageError` if the picture cannot be read, and `SettingsError` if the pins cannot.
     """
     if each.name == "pins":
         return read_pins(each.value, stores.read)
@@ -234,7 +239,10 @@ def _read(each: Input) -> Any:
 
 @lru_cache(maxsize=16)
 def _fetched(path: str, stamp: str) -> bytes:
-    """Return the content of a file at an address. A style that many jobs share is fetched once."""
+    """Return the content of a file at an address, from memory if it is one of the last 16.
+
+    So a style that many jobs share is fetched once. `stamp` changes when the file changes.
+    """
     return stores.read(path)
 
 

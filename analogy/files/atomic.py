@@ -24,7 +24,7 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
     Raises `OutputError` if the folder does not exist, there is no permission, or the disk is full.
     If the block raises OSError or ValueError, the function raises `OutputError` instead. Errors of
-    the type `AnalogyError` are not changed.
+    the type `AnalogyError` pass through unchanged.
     """
     path = Path(path)
     made: Path | None = None
@@ -47,11 +47,11 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a new empty folder, which becomes `path` when the block ends.
 
-    Before the block, `path` must not exist, or must be an empty folder. If the block raises an
-    error, the new folder is deleted. Permissions follow the user's umask.
+    The folder is made in the folder of `path` under a temporary name, then renamed. If the block
+    raises an error, the new folder is deleted. Its permissions follow the user's umask.
 
-    Raises `OutputError` as `atomic` does, and also if `path` is a file or a folder with content
-    when the block ends.
+    Raises `OutputError` as `atomic` does, and also if, when the block ends, `path` is a file or a
+    folder with content.
     """
     with _as_output_error(path), temporary.scratch_folder(path.parent) as scratch:
         new = scratch / "new"

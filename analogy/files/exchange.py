@@ -1,11 +1,11 @@
-"""Exchange of the results of one run for those of the next, even if the process is killed.
+"""Exchange of the results of one run for those of the next; a later run finishes it after a kill.
 
 The new files are in a temporary folder inside the folder for results, with a manifest that names
-them. An exchange moves the old files to another temporary folder, the manifest first. Then it moves
-the new files into the folder for results, the manifest last. So a folder with a manifest always
-contains the files of a single run. If the process is killed during an exchange, some files of one
-run are in the folder, without a manifest, and the remaining files are in the temporary folder. Then
-another call of `exchange` finishes the exchange.
+them. An exchange moves the old files into a subfolder of the temporary folder, the manifest first.
+Then it moves the new files into the folder for results, the manifest last. So a folder with a
+manifest always contains the files of a single run. If the process is killed during an exchange,
+some files of one run are in the folder for results, without a manifest, and the remaining files are
+in the temporary folder. The next call of `exchange` finishes such an exchange.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from . import temporary
 from .manifests import MANIFEST, is_unchanged, recorded_files
 
 _PREVIOUS = "previous"
-"""Name of the folder for old files, in the temporary folder; it exists during an exchange."""
+"""Name of the subfolder of the temporary folder for old files.
+
+The subfolder exists only during an exchange.
+"""
 
 
 def new_files(new: Path) -> list[str]:
@@ -38,15 +41,15 @@ def exchange(folder: Path, new: Path) -> None:
     Old results are the files that the manifest in `folder` records and that have not been changed,
     and also each file that has the name of a new one.
 
-    Raises OSError if a file cannot be moved. Then the function tries to undo the moves of this
-    call.
+    Raises OSError if a file cannot be moved. Before that, the function tries to undo the moves of
+    this call.
     """
     with temporary.alone_in(folder):
         _exchange(folder, new)
 
 
 def _exchange(folder: Path, new: Path) -> None:
-    """Exchange the files as `exchange` does, while no other run can do so in this folder."""
+    """Exchange the files as `exchange` does, without making sure that no other run does so."""
     previous = new / _PREVIOUS
     previous.mkdir(exist_ok=True)
     arriving = new_files(new)

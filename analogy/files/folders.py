@@ -2,9 +2,9 @@
 
 Before its work, a run calls `reserve`, which checks that the run may write its files. It then
 writes the files into the temporary folder of `replacing`, and a manifest (see `manifests`) last.
-Together they replace the results of the previous run (see `exchange`). A run never overwrites or
-deletes a file that no manifest records, that somebody has changed since it was recorded, or that
-the run reads.
+These files and the manifest replace the results of the previous run (see `exchange`). A run never
+overwrites or deletes a file that no manifest records, that somebody has changed since it was
+recorded, or that the run reads.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ def _delete_abandoned(path: Path) -> None:
 
 @contextmanager
 def folder_for(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Call `make_folder`, run the block, and delete the new folders if the block raises an error.
+    """Call `make_folder` before the block, and undo it if the block raises an error.
 
-    A folder that contains something is not deleted.
+    The folders that did not exist before are deleted, except those that contain something.
     """
     folder = Path(folder)
     made = [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
@@ -81,7 +81,7 @@ def folder_for(folder: str | os.PathLike[str]) -> Iterator[None]:
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder for a run's files, which replace the old results at the end.
+    """Yield a temporary folder for new results, which replace the old ones when the block ends.
 
     The block writes the files, and the manifest last. If the block raises an error, nothing in
     `folder` changes.
@@ -114,7 +114,10 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 
 def checksums(new: Path) -> dict[str, str]:
-    """Return a dict from name to SHA-256 of the files in the temporary folder of `replacing`."""
+    """Return name -> SHA-256 of each file in the temporary folder of `replacing`, as a dict.
+
+    The manifest is left out.
+    """
     return {name: checksum(new / name) for name in new_files(new)}
 
 
@@ -124,8 +127,8 @@ def reserve(folder: Path, names: Iterable[str], places: Places) -> None:
     The transfer will write files with these `names` and a manifest. It will delete the results of
     an earlier transfer.
 
-    Raises `OutputError` if the run reads one of these files, if one exists that no run has made or
-    that was changed later, or if the folder contains a painted film.
+    Raises `OutputError` if the run reads one of these files, if a file to be written exists and no
+    run has made it or somebody has changed it since, or if the folder contains a painted film.
     """
     refuse_a_film(folder)
     old = recorded_files(folder / MANIFEST)
@@ -139,11 +142,11 @@ def reserve(folder: Path, names: Iterable[str], places: Places) -> None:
 def claim(folder: Path, names: Collection[str], places: Places, ours: Mapping[str, str]) -> None:
     """Add to `places` the files with these names that a run will write into `folder`.
 
-    `ours` maps the name of each file that an earlier run made to its checksum. The checksum ""
+    `ours` is a dict: name -> checksum, for each file that an earlier run has made. The checksum ""
     permits any content.
 
-    Raises `OutputError` if the run reads one of the files, if one exists and is not in `ours`, or
-    if one was changed.
+    Raises `OutputError` if the run reads one of the files, or if one of them exists and is not in
+    `ours` or has another checksum there.
     """
     for name in names:
         places.write(folder / name, name)

@@ -1,4 +1,4 @@
-"""Reading of files that users give: only plain files are opened, and read up to a size limit.
+"""Reading of files that users give, of which only plain files are opened.
 
 A pipe, a socket or a device is refused, because reading it may wait for ever, or never end.
 """
@@ -51,7 +51,7 @@ def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
         os.fsencode(name)
     except UnicodeError as error:
         raise OSError(errno.EINVAL, "no file can have this name") from error
-    _check(Path(name).stat())  # checked before opening, because the opening alone can start a device
+    _check(Path(name).stat())  # checked before opening, because just opening a device can start it
     file = open(name, "rb", opener=_without_waiting)  # noqa: SIM115 (the caller closes it)
     try:
         _check(os.fstat(file.fileno()))  # checked again, because the file may have been replaced in between

@@ -1,8 +1,8 @@
 """The manifest `settings.json`, which says how the results in a folder were made.
 
-A transfer writes a manifest, and so does the painting of a film. It contains the checksum of each
-result. Its key "kind" says which of the two has written it, so that neither replaces the results of
-the other.
+A transfer writes a manifest, and so does the painting of a film. The manifest contains the checksum
+of each result. Its key "kind" says whether a transfer or the painting of a film has written it, so
+that neither of these two replaces the results of the other.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FILM = "film"
 _REQUIRED = {"analogy": str, "model_sha256": str, "settings": dict, "files": dict}
 """Key that every manifest has -> type of its value."""
 _MAX_BYTES = 1 << 26
-"""Largest manifest that is read, in bytes."""
+"""Maximum size of a manifest, in bytes. A larger file does not count as a manifest."""
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(fields, dict) or not all(isinstance(fields.get(key), kind) for key, kind in _REQUIRED.items()):
         return {}
-    # Earlier versions wrote no kind. Only the manifest of a film has the key "made_from".
+    # Earlier versions wrote no "kind". Only the manifest of a film has the key "made_from".
     return {"kind": FILM if "made_from" in fields else TRANSFER} | fields
 
 

@@ -1,9 +1,9 @@
 """Record of the files that a run reads and writes, so that no result overwrites another file.
 
 A result must overwrite neither an input nor another result. A file is identified by its device and
-its inode, so that links, hard links and different spellings of its path count as one file. A result
-that does not exist yet is identified by its path, without regard to case, because some file systems
-ignore case.
+its inode, so that symbolic links, hard links and different spellings of its path count as one file.
+A result that does not exist yet is identified by its path, without regard to case, because some
+file systems ignore case.
 """
 
 from __future__ import annotations
@@ -80,14 +80,14 @@ class Places:
         self._known.executemany("INSERT OR IGNORE INTO outputs VALUES (?, ?)", [(key, _text(what)) for key in keys])
 
     def _find(self, table: str, key: str) -> str:
-        """Return the description of a file in a table, or "" if the table lacks it."""
+        """Return the description of a key in the table "inputs" or "outputs", or "" for none."""
         found = self._known.execute(f"SELECT what FROM {table} WHERE key = ?", (key,)).fetchone()
         return found[0] if found else ""
 
     def _path(self, place: Place) -> str:
         """Return the path of a file, with links in the path of its folder resolved.
 
-        An address is returned unchanged.
+        An address is returned unchanged. A descriptor becomes a text such as "descriptor 1".
         """
         if isinstance(place, int):
             return f"descriptor {place}"

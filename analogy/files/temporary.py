@@ -37,7 +37,7 @@ def new_file(folder: Path) -> tuple[IO[bytes], Path, int | None]:
     """Make a locked file in `folder`, and return it with its path and its lock.
 
     The file is open for writing. The lock is a descriptor, or None on a system without locks. The
-    caller must close it after it has renamed or deleted the file. `tempfile` is not used, because
+    caller must close the lock after renaming or deleting the file. `tempfile` is not used, because
     other users could not read its files. Raises OSError.
     """
     while True:
@@ -92,8 +92,9 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 def claimed(lock: Path) -> Iterator[bool]:
     """Lock a temporary file, or a temporary folder's lock file, during the block.
 
-    `lock` is the path of the file. Yields True if it is locked now, and False if another run has
-    locked it.
+    `lock` is the path of the file. Yields True if the file is locked now, and False if another run
+    has locked it, or if it cannot be opened. On a system without locks, the function deletes the
+    file instead, and yields False if that fails.
     """
     if fcntl is None:
         try:
@@ -114,9 +115,9 @@ def claimed(lock: Path) -> Iterator[bool]:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Wait until no other run is in a block of this function for the same folder, then enter it.
+    """Wait until no other run is in a block of this function for the folder, then run the block.
 
-    On a file system without locks, the function does not wait.
+    On a system or a file system without locks, the function does not wait.
     """
     try:
         descriptor = None if fcntl is None else os.open(folder, os.O_RDONLY)
@@ -138,9 +139,10 @@ def _new_path(folder: Path) -> Path:
 def _lock(file: IO[bytes] | int, wait: bool) -> bool:
     """Lock an open file, and return True on success.
 
-    If another run has locked the file, the function waits for it with `wait`, and returns False
-    without `wait`. On a file system without locks, it returns `wait`. So a run can work there
-    without locks, and no run deletes temporary files there, because they may be in use.
+    If another run has locked the file, the function waits for the lock if `wait` is True, and
+    returns False if not. On a file system without locks, it returns `wait`. So a run can work there
+    without locks, but deletes no temporary files there, because other runs may use them. On Windows
+    the function does nothing and returns True.
     """
     if fcntl is None:
         return True

@@ -1,7 +1,7 @@
 """Reader of text tables, as spreadsheets write them: commas, semicolons or tabs separate cells.
 
-Files are read line by line. The length of a line is limited, because a damaged or wrong file may
-have a line that never ends.
+Files are read line by line. The length of a line is limited, because all of a damaged or wrong file
+may be a single line, which would need too much memory.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import IO, Any
 from ..errors import SettingsError, shown
 
 LONGEST_ROW = 1 << 20
-"""Largest number of characters in a row, which may have several lines, and in a line."""
+"""Maximum number of characters of a line, and of a row, which may consist of several lines."""
 _SEPARATORS = ",;\t"
 """Characters that can separate cells."""
 _SEPARATOR_LINE = re.compile(r'\s*"?sep=(.)"?\s*', re.IGNORECASE)
-"""Pattern of the line "sep=;" before the header, by which Excel marks the separator."""
+"""Pattern of the line "sep=;" before the header, which names the separator for Excel."""
 _PERHAPS_THOUSANDS = re.compile(r"\s*([+-]?)([1-9]\d{0,2})([.,])(\d{3})\s*")
-"""Pattern of a number such as 1,023, where the comma may begin a fraction or separate thousands."""
+"""Pattern of a number such as 1,023, whose comma may be a decimal or a thousands separator."""
 
 
 def text_lines(file: IO[bytes], newline: str = "") -> Iterator[str]:
@@ -89,11 +89,11 @@ def members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def decimal_separators(cells: Collection[str]) -> str:
-    """Return the characters that certainly begin fractions in these cells: "", ".", "," or ".,".
+    """Return the characters that are certainly decimal separators: "", ".", "," or ".,".
 
-    A separator does so if the number of digits after it is not three in some cell. Both separators
-    do so if some cell has four or more digits without a separator, because then the table does not
-    separate thousands.
+    A point or a comma is one if it cannot separate thousands in some cell, as in 1.5, 0.125 or
+    1234.567. Both are decimal separators if some cell has four or more digits without a separator,
+    because then the table does not separate thousands.
     """
     return "".join(
         separator
@@ -107,11 +107,11 @@ def decimal_separators(cells: Collection[str]) -> str:
 
 
 def number(cell: str, decimal: str) -> float:
-    """Return the number in a cell, whose fraction begins with a point or a comma.
+    """Return the number in a cell, whose decimal separator is a point or a comma.
 
-    If exactly three digits follow the separator, as in "1,023", it must be in `decimal`. Otherwise
-    the function raises `SettingsError`, because it may separate thousands. Raises ValueError if the
-    cell does not contain a number.
+    In a number such as "1,023", the separator may also separate thousands. So the function raises
+    `SettingsError` for such a number, unless `decimal` contains the separator. Raises ValueError if
+    the cell does not contain a number.
     """
     if (found := _PERHAPS_THOUSANDS.fullmatch(cell)) and found[3] not in decimal:
         sign, whole, _, rest = found.groups()
@@ -227,6 +227,6 @@ class _Lines:
         self.length += len(line)
         if self.length > LONGEST_ROW:
             raise SettingsError(
-                f"the row of line {self.number} has more than {LONGEST_ROW} characters; check the quotes in it"
+                f"the row with line {self.number} has more than {LONGEST_ROW} characters; check the quotes in it"
             )
         return line

@@ -10,16 +10,16 @@ frame in four steps:
    flicker, but its errors add up from frame to frame.
 2. It computes the direct flow, which is the optical flow from the new frame to the key frame
    itself, in a search that begins at the carried flow. The errors of the direct flow do not add up,
-   but it may flicker, so at each frame the flow moves only part of the way from the carried flow to
-   the direct flow. Where the two differ by 3 pixels or more and the direct flow passes the check of
-   step 4, a textured pixel gets the direct flow at once.
+   but it may flicker. So the flow of the new frame goes only part of the way from the carried flow
+   to the direct flow. Where these two flows differ by 3 pixels or more and the direct flow passes
+   the check of step 4, a textured pixel gets the direct flow at once.
 3. It moves the flow of flat pixels towards that of the textured pixels around them, since optical
    flow finds only noise in a flat region.
 4. It decides which places are sure. A place is sure if the direct flow passes the forward-backward
-   check: the flow from the key frame back to the new frame leads to the same pixel again. Most
-   pixels that fail the check show things that the key frame does not show. For these pixels,
-   PatchMatch searches the key frame for similar colours, except for flat pixels whose place has
-   nearly the same colour.
+   check: the flow from the key frame back to the new frame leads to the same pixel again. The place
+   of a flat pixel is also sure if it has nearly the same colour as the pixel. Most pixels that fail
+   the check show things that the key frame does not show. For these pixels, PatchMatch searches the
+   key frame for similar colours, except for flat pixels whose place has nearly the same colour.
 
 `Carrier.paint` then gives each pixel the colour that the key has at the pixel's place.
 
@@ -57,11 +57,12 @@ AGREEMENT = 1.5
 """Tolerance of the forward-backward check (see `motion.agree`), in pixels."""
 
 _PULL = 0.3
-"""Share (0 to 1) of the way from the carried to the direct flow that the flow moves per frame."""
+"""Share (0 to 1) of the way from the carried to the direct flow that a frame's flow goes."""
 _NEAR = 2 * AGREEMENT
-"""Smallest distance between carried and direct flow at which a pixel gets the latter, in pixels.
+"""Distance between carried and direct flow from which a pixel gets the direct flow, in pixels.
 
-If the distance is smaller, the flow moves by the share `_PULL`.
+This applies to textured pixels that pass the forward-backward check. If the distance is smaller,
+the flow goes the share `_PULL` of the way.
 """
 _STIFFNESS = 0.15
 """Share (0 to 1) by which a flat pixel's flow approaches the flow around it per frame.
@@ -70,24 +71,31 @@ The share is this large if the pixel has no texture at all. Without this, the pa
 would move at random, because nothing in the film shows how a flat region moves.
 """
 _BASE_TRUST = 0.1
-"""Weight of a flat pixel that passes the forward-backward check; a textured pixel has weight 1."""
+"""Weight in `spread` of a pixel without texture that passes the forward-backward check.
+
+The weight grows with the texture, up to 1. A pixel that fails the check has weight 0.
+"""
 _FLAT = 0.5
 """Texture (see `motion.texture`, 0 to 1) below which a pixel is flat."""
 _UNLIKE = 0.1
-"""Colour difference (0 to 1) between a flat pixel and its place above which it gets a new place."""
+"""Colour difference (0 to 1) at which the search may change the place of a flat pixel.
+
+The difference is that between the pixel and its place. If it is smaller, or if the pixel passes the
+forward-backward check, the pixel keeps its place.
+"""
 
 _PATCH = 7
 """Side of the patches that the search compares, in pixels."""
 _ITERATIONS = {4: 3, 2: 2}
-"""Shrinking factor of the frames -> iterations of the search at that scale, from coarse to fine.
+"""Factor by which frames are shrunk -> number of iterations of the search, from coarse to fine.
 
-There is no search at full size, because it would take three times as long as the other two together
-and would find matches in smaller pieces.
+There is no search at full size. It would take three times as long as the searches at these two
+scales together, and would find matches in smaller pieces.
 """
 _SEARCH_RADIUS = 8
 """First radius of the random search at the finer scale, in pixels of that scale.
 
-At the coarsest scale, the first radius is half the longer side of the frame.
+At the coarser scale, the first radius is half the longer side of the shrunk frame.
 """
 _LEAVING = 8.0
 """Cost of a match that is sqrt(height * width) pixels of the frame away from the expected place.
@@ -96,19 +104,20 @@ The unit is the squared difference between black and white in one channel. The c
 square of the distance.
 """
 _COST_SCALE = 16
-"""Divisor of a sum of two terms (colour and distance) in the query, so that the sum fits int16.
+"""Divisor of channel 3 of the query's vectors, without which the channel would not fit into int16.
 
-Channel 3 of the key's vectors is the same number, so the product of a vector of the query and a
-vector of the key contains the undivided sum.
+The channel is the sum of a colour term and a distance term. Channel 3 of the key's vectors is the
+same divisor, so the product of a vector of the query and a vector of the key contains the undivided
+sum, except for rounding.
 """
 _MAX_COST = 12
-"""Largest weight of the squared distance; with it every channel of the vectors fits into int16."""
+"""Maximum factor of the squared distance, at which every channel still fits into int16."""
 _UNSHOWN_DOUBT = 0.3
-"""Doubt that is added to a pixel if the key frame does not show what the pixel shows."""
+"""Doubt that is added to a pixel around which no place is sure; less is added if some are."""
 _DOUBT_PATCH = 9
 """Side of the square over which doubt is averaged, in pixels."""
 _MAX_ERROR = 1.0
-"""Limit to which painting clips the error of a place, in pixels.
+"""Maximum to which `Carrier.paint` clips the error of a place, in pixels.
 
 Fine detail is on the wrong spot if the error is one pixel, and a larger error makes no difference.
 """
@@ -178,9 +187,10 @@ class Carrier:
         flow[far] = direct[far]
         self.flow, self.frame = flow, frame
         # Step 4: search for the places that are not sure. A place that is not sure is still known
-        # if the flow from the previous frame passes the check, or the pixel is flat. The search
-        # prefers matches near known places. There is no search for a flat pixel whose place has
-        # nearly the same colour, because any flat region would match it.
+        # if the flow to the previous frame passes the check, or the pixel is flat, and if the
+        # carried flow leads into the key frame. The search prefers matches near known places.
+        # There is no search for a flat pixel whose place has nearly the same colour, because any
+        # flat region would match it.
         known = sure | ((agree(step, step_back, AGREEMENT) | is_flat) & inside(carried))
         is_similar = is_flat & (self._difference() < _UNLIKE)
         self.sure = sure | (known & is_similar & inside(self.flow))
@@ -199,7 +209,8 @@ class Carrier:
         """Return how doubtful the place of each pixel is: (H, W) float32, from 0 (certain) upwards.
 
         Doubt is the colour difference between the pixel and its place in the key frame (0 to 1),
-        plus a constant where the key frame does not show what the pixel shows.
+        plus a term that grows with the share of pixels around it whose places are not sure. Most of
+        these pixels show things that the key frame does not show.
         """
         unshown = opencv().blur((~self.sure).astype(np.float32), (_DOUBT_PATCH, _DOUBT_PATCH))
         return self._difference() + np.float32(_UNSHOWN_DOUBT) * unshown
@@ -268,20 +279,20 @@ class Carrier:
 def _add_distance_cost(query: Array, key: Array, near: np.ndarray, known: np.ndarray) -> tuple[Array, Array]:
     """Change the vectors of a colour search so that matches far from the expected places cost more.
 
-    Let n be an expected place and q a position in the key frame, both as integers up to 127,
-    relative to the middle of the frame. The product (-|n|^2, 2 n, -1) . (1, q, |q|^2) is
-    -|n - q|^2, and a multiple of this product is added to the product of the colours. The term
-    -|n|^2 shares a channel with the colour's term -|u|^2 (u: the colour, see
-    `Backend.pixel_vectors`); the sum of both is divided by `_COST_SCALE`.
+    Let n be an expected place and q a position in the key frame. Both are measured from the middle
+    of the frame, and are scaled and rounded to integers from -127 to 127. The product
+    (-|n|^2, 2 n, -1) . (1, q, |q|^2) is -|n - q|^2, and a multiple of this product is added to the
+    product of the colours. The term -|n|^2 shares a channel with the colour's term -|u|^2 (u: the
+    colour, see `Backend.pixel_vectors`); the sum of both is divided by `_COST_SCALE`.
 
     Parameters
     ----------
     query, key : (H, W, 8) int16
         Vectors that `Backend.pixel_vectors` returned. They are changed in place.
     near : (H, W, 2)
-        Row and column of the expected place of each pixel in the key frame.
+        Row and column, in the key frame, of the expected place of each pixel of the frame.
     known : (H, W)
-        1 where a pixel has an expected place, else 0.
+        1 where a pixel has an expected place, else 0. Where it is 0, distances cost nothing.
 
     Returns
     -------
@@ -307,7 +318,7 @@ def _add_distance_cost(query: Array, key: Array, near: np.ndarray, known: np.nda
 
 
 def _trust(textured: np.ndarray, agreed: np.ndarray) -> np.ndarray:
-    """Return the weight of each pixel of a flow in `spread`, (H, W) float32, 0 to 1.
+    """Return the weight in `spread` of each pixel of a flow, (H, W) float32, 0 to 1.
 
     The weight is 0 where the flow fails the forward-backward check (`agreed` is False). Elsewhere
     it grows with the texture.
@@ -338,5 +349,5 @@ def _extend(flow: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _shrink(mask: np.ndarray) -> np.ndarray:
-    """Remove the outermost pixels of a mask: the flow is wrong at outlines of moving things."""
+    """Return a mask without its outermost pixels: flow is wrong at outlines of moving things."""
     return opencv().erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0

@@ -53,9 +53,9 @@ class Clip:
     names : sequence of str
         Name of each frame.
     files : sequence of Path
-        Files that the film is read from.
+        Files that the film is read from; none if the frames are given as pictures.
     video : VideoFrames or None
-        The video that the film is read from, if it is one.
+        The video that the film is read from; None if the film is not a video.
     """
 
     def __init__(
@@ -70,14 +70,15 @@ class Clip:
         progress: Callable[[Progress], None] | None,
         ready: Callable[[], None] = lambda: None,
     ):
-        """Open a film, and read its keys, which are paintings of some of its frames.
+        """Read the first frame of a film and its keys, or the style that is given in place of keys.
 
         The constructor raises the errors that `Engine.clip` lists.
 
         Parameters
         ----------
         backend : Backend
-            The backend whose kernels search for places in a key and join pieces of it.
+            The backend whose kernels search a key frame for matches (see `carrying`), and solve the
+            equation that joins pieces of a key (see `strokes`).
         frames : Frames
             The film.
         keys, style
@@ -89,9 +90,11 @@ class Clip:
         seed : int
             Seed of the random search.
         progress : callable, optional
-            Called with a `Progress` before each frame is read or painted.
+            Called with a `Progress` before each frame is read in the search for cuts, before each
+            step of painting (see `Stretch.steps`), and when all wanted frames have been painted.
         ready : callable
-            Called before each frame is read; raises if the backend can no longer be used.
+            Called before each reading of a frame, except that of the first frame by the
+            constructor. It raises an error if the backend can no longer be used.
         """
         self.names, self.files = frames.names, frames.files
         self.video = frames if isinstance(frames, VideoFrames) else None
@@ -117,12 +120,13 @@ class Clip:
         Parameters
         ----------
         path : Path
-            The path of a file that may be written.
+            The path of a file that a run will write.
 
         Returns
         -------
         bool
-            True if the film is given as a folder or a pattern, and the file would belong to it.
+            True if the film is a folder, and `path` is the path of a picture in it, or if the film
+            is a pattern that `path` matches.
         """
         return self._frames.takes(path)
 
@@ -142,20 +146,20 @@ class Clip:
         Raises
         ------
         ImageError
-            If the frame cannot be read, or has another size than the first frame.
+            If the frame cannot be read, or differs in size from the first frame.
         """
         return self._frames.read(index)
 
     @cached_property
     def stretches(self) -> list[Stretch]:
-        """Stretches of the film in order, each of which is painted from the same one or two keys.
+        """Stretches of the film in order (see `plan.Stretch`).
 
         The first access reads the whole film, to find its cuts.
         """
         return plan(list(find_cuts(self._read_all("cuts"))), self._keys.given)
 
     def _read_all(self, stage: str) -> Iterator[np.ndarray]:
-        """Yield the pixels of each frame, (H, W, 3) uint8, and report the present `stage`."""
+        """Yield the pixels of each frame, (H, W, 3) uint8, and report progress in the `stage`."""
         for index in range(len(self)):
             self._report(Progress(stage, 0.0))
             yield self.read(index).rgb
@@ -171,15 +175,17 @@ class Clip:
         Returns
         -------
         str
-            A SHA-256 in hexadecimal digits. It changes when a key, a frame or a setting changes.
+            A SHA-256 in hexadecimal digits. It changes when a key, a frame of the stretch, the seed
+            or the version of this package changes. If the program makes a key of the stretch, it
+            also changes when the model or a setting changes.
         """
         return digest(stretch, self._seed, self._frames.digest, self._keys.made_from)
 
     def paint(self, wanted: Container[int] | None = None, work: Path | None = None) -> Iterator[PaintedFrame]:
         """Yield painted frames in order.
 
-        In a stretch between two keys, the later key is carried backwards first. The frames that are
-        painted from it are stored in a file, with four bytes for each pixel.
+        If a key follows a stretch in the same shot, this later key is carried backwards first. The
+        frames that are painted from it are stored in a file, with four bytes for each pixel.
 
         Parameters
         ----------
@@ -187,14 +193,15 @@ class Clip:
             Indices of the frames to paint; all by default. How a frame is painted does not depend
             on which other frames are wanted.
         work : Path, optional
-            Folder in which the state of the painting is saved. If the program is killed, a call
-            with the same folder continues from that state, unless the film, a key or a setting has
-            changed. The state is deleted when all wanted frames have been painted.
+            Folder in which the state of the painting is saved; by default, it is not saved. If the
+            program is killed, a call with the same folder continues a stretch from its state,
+            unless the value of `made_from` for this stretch has changed. The state is deleted when
+            all wanted frames have been painted.
 
         Yields
         ------
         PaintedFrame
-            The next frame.
+            The next wanted frame.
         """
         wanted = range(len(self)) if wanted is None else wanted
         chosen = [(stretch, [index for index in stretch.frames if index in wanted]) for stretch in self.stretches]
@@ -220,7 +227,8 @@ class _Painting:
         Number of steps of the iteration. In a step, a key is carried to one frame, or a stored
         frame is read.
     begun : int
-        Number of steps that have begun, or that an earlier run has taken.
+        Number of steps that have begun in this run, plus the steps that are skipped because an
+        earlier run has taken them.
     """
 
     backend: Backend
@@ -243,8 +251,8 @@ class _Painting:
     def _backwards(self, stretch: Stretch, key: int, wanted: list[int], work: Work, later: Store) -> None:
         """Carry the later key backwards, and store the frames that are painted from it.
 
-        A frame is stored as (H, W, 4) uint8: its colours, and the doubt (see `Carrier.doubt`) in
-        units of 1/255.
+        A frame is stored as (H, W, 4) uint8: its colours, and the doubt (see `Carrier.doubt`),
+        clipped to 0 .. 1, in units of 1/255.
         """
 
         def is_usable(state_of: int) -> bool:
@@ -261,8 +269,10 @@ class _Painting:
     def _forwards(self, stretch: Stretch, wanted: list[int], work: Work, later: Store | None) -> Iterator[PaintedFrame]:
         """Yield the wanted frames of a stretch in order.
 
-        They are painted from the earlier key, or read from `later`, which contains the frames that
-        were painted from the later key. Between two keys, both paintings of a frame are joined.
+        If there is an earlier key, the frames are painted from it. `later` contains the frames that
+        were painted from the later key; it is None if there is no later key. If there are both
+        keys, the two paintings of a frame are joined. If there is only a later key, the frames are
+        read from `later`.
         """
         if stretch.before is None:
             assert later is not None
@@ -311,8 +321,8 @@ class _Painting:
         Yields
         ------
         index : int
-            Index of the frame that the carrier has reached. The first is the key's frame, or the
-            frame at which an earlier run saved a state.
+            Index of the frame that the carrier has reached. The first index is that of the key's
+            frame, or that of the frame at which an earlier run saved a usable state.
         film : Picture
             That frame.
         carrier : Carrier

@@ -20,11 +20,11 @@ _NAMES = {"audio": "sound", "subtitle": "subtitles", "attachment": "an attachmen
 _COPIED = ("audio", "subtitle", "attachment")
 """Types of streams that are copied."""
 _CHAPTERS = "bin_data"
-"""FFmpeg's name of a stream of data in which a container stores its chapters."""
+"""FFmpeg's name of the codec of the data streams in which .mp4 and .mov store chapters."""
 _KEPT_FIELDS = ("language", "title", "handler_name", "timecode", "filename", "mimetype")
-"""Fields of a stream that are copied; the others say how the old stream was encoded."""
+"""Metadata fields of a stream that are copied; other fields may describe the old encoding."""
 _TRIED = 64
-"""Number of packets that are copied to find out whether a container accepts a stream."""
+"""Maximum number of packets copied to find out whether a container accepts a stream."""
 
 
 class Copies:
@@ -61,7 +61,8 @@ class Copies:
         while self._next is not None and (self._next.dts is None or self._next.dts * self._next.time_base <= time):
             packet, self._next = self._next, self._read()
             index = packet.stream.index
-            if packet.dts is None or index not in self._streams:  # a packet without a time ends a stream
+            # A packet without a time marks the end of a stream.
+            if packet.dts is None or index not in self._streams:
                 continue
             what, at = describe(packet.stream), float(packet.dts * packet.time_base)
             packet.stream = self._streams[index]
@@ -95,7 +96,7 @@ class Copies:
 
 
 def copy_fields(old: Any, new: Any) -> None:
-    """Give a new stream the title, the language and the default flag of an old one."""
+    """Copy the `_KEPT_FIELDS` of an old stream to a new one, and flags such as "default"."""
     fields = {name: value for name, value in texts(old.metadata).items() if name.lower() in _KEPT_FIELDS}
     new.metadata.update(fields)
     if old.type != "attachment":
@@ -115,9 +116,10 @@ def copies(
 
 
 def copyable(path: Path, form: str, label: str) -> list[int]:
-    """Return the indices of the streams of a video that a container accepts, and log the others.
+    """Return the indices of a video's streams, other than pictures, that a container accepts.
 
     `form` is FFmpeg's name of the container, and `label` is the name of the new video in messages.
+    The function logs each stream that is left out, except those of `_is_kept_otherwise`.
     """
     with open_video(path, most_pixels=1) as source:
         streams = [
@@ -141,7 +143,7 @@ def copyable(path: Path, form: str, label: str) -> list[int]:
 
 
 def _is_kept_otherwise(stream: Any) -> bool:
-    """Return whether a stream has only chapters or a timecode, which are not copied as a stream."""
+    """Return whether a stream has only chapters or a timecode, which are copied in another way."""
     return stream.type == "data" and (
         "timecode" in stream.metadata or (stream.name == _CHAPTERS and bool(stream.container.chapters()))
     )
@@ -156,7 +158,7 @@ def _refusal(path: Path, index: int, kind: str, form: str, label: str) -> str | 
             copies(path, [index], container, label, is_trial=True) as tried,
         ):
             tried.mux_before(float("inf"))
-            container.start_encoding()  # if there were no packets, it has not started yet
+            container.start_encoding()  # without packets, nothing has started the encoding
         file.seek(0)
         if kind != "attachment":  # FFmpeg cannot open a file that has only attachments
             with av.open(file) as container:

@@ -1,4 +1,4 @@
-"""Choice of the encodings to try for a video: first the film's, then the container's default."""
+"""Choice of encodings to try: first with the film's codec, then with the container's default."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _QUALITY = {
     "libaom-av1": {"crf": "20", "cpu-used": "6"},
     "prores_ks": {"vendor": "apl0"},
 }
-"""Encoder -> options that give good pictures."""
+"""FFmpeg's name of an encoder -> options for a high quality or, for ProRes, Apple's vendor code."""
 _BITS = 0.4
 """Bit rate for encoders that are not in `_QUALITY`, in bits per pixel."""
 _PRORES = ("Proxy", "LT", "Standard", "HQ", "4444", "XQ")
@@ -30,7 +30,7 @@ _PRORES = ("Proxy", "LT", "Standard", "HQ", "4444", "XQ")
 _USUAL = "yuv420p"
 """Pixel format that nearly all encoders and players support."""
 _FULL = "yuv444p"
-"""Pixel format for pictures with an odd number of rows or columns."""
+"""Pixel format that, unlike `_USUAL`, allows an odd number of rows or columns."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Encoding:
     encoder : str
         FFmpeg's name of the encoder.
     pixel_format : str
-        FFmpeg's name of the pixel format that the encoder gets.
+        FFmpeg's name of the pixel format of the pictures that the encoder is given.
     options : dict of str to str
         Options of the encoder.
     time_base : Fraction
@@ -60,7 +60,7 @@ class Encoding:
     def apply(self, stream: Any, size: tuple[int, int], rate: Fraction) -> None:
         """Set up PyAV's new stream for pictures of `size` (rows, columns).
 
-        There are `rate` pictures per second.
+        `rate` is the number of pictures per second, from which a bit rate is computed.
         """
         context = stream.codec_context
         stream.height, stream.width, stream.pix_fmt = *size, self.pixel_format
@@ -153,8 +153,9 @@ def _formats(encoder: Any, like: VideoFrames | None, size: tuple[int, int]) -> l
 def nearest_format(known: Sequence[str], wanted: str) -> str:
     """Return the one of the `known` pixel formats that is nearest to the `wanted` one.
 
-    The nearest format loses the least alpha, chroma resolution and bits per colour. Among formats
-    that lose equally little, it is the one that adds the least.
+    The nearest format loses the least: alpha counts first, then chroma resolution, then bits per
+    colour. Among formats that lose equally little, one of the same kind (RGB or YUV) is nearer, and
+    among those the one that adds the least.
     """
     form = pyav().VideoFormat
 

@@ -1,8 +1,8 @@
-"""Folder of a painted film, which contains a picture of each frame.
+"""Folder of a painted film, which contains the painting of each frame.
 
-The folder's manifest records each finished frame with its checksum, and with a checksum of
-everything that it was made from. A run does not paint a frame again if neither its file nor what it
-was made from has changed. So if a run is killed, the next run continues where it stopped.
+The folder's manifest records the checksum of each finished painting, and a checksum of everything
+that the painting was made from. A run does not paint a frame again if neither checksum has changed.
+So if a run is killed, the next run keeps the frames that were finished.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _WORK = ".clip"
 def film_folder(folder: Path) -> Iterator[None]:
     """Make a folder for painted frames, and keep other runs from painting into it during the block.
 
-    An existing folder is used as it is. Raises `OutputError` if it cannot be written to, or another
-    run paints into it.
+    An existing folder is used as it is. Raises `OutputError` if the folder cannot be made or
+    written to, or if another run paints into it.
     """
     with folder_for(folder), alone(folder / _WORK):
         yield
@@ -46,16 +46,16 @@ def paint_folder(
     places: Places,
     beside: Sequence[Path] = (),
 ) -> list[Path]:
-    """Paint the frames of a clip into a folder. Call it inside a block of `film_folder`.
+    """Paint the frames of a clip into a folder, inside a block of `film_folder`.
 
     Parameters
     ----------
     clip : Clip
         The film.
     folder : Path
-        The folder.
+        The folder for the painted frames.
     record : dict
-        How the frames are made, for the manifest.
+        Fields of the manifest that say how the frames are made.
     on_frame : callable
         Called when painting begins and after each frame, with the number of frames that are kept
         from earlier runs and the number of frames that this run has painted.
@@ -72,9 +72,10 @@ def paint_folder(
     Raises
     ------
     OutputError
-        If the folder contains the frames of another film, or if the run would write to a file that
-        it reads, that no run has made, that somebody has changed since, or that would become a
-        frame of the film itself. The error is raised before anything is painted.
+        If the folder contains the frames of another film, or if a file cannot be written. Also if
+        one of the files to write is a file that the run reads, a file that no run has made, a
+        result that was changed after a run made it, or a file that would become a frame of the film
+        itself. Unless the writing itself fails, the error is raised before anything is painted.
     """
     manifest = FilmManifest(folder)
     paths = [folder / f"{name}{SUFFIX}" for name in clip.names]
@@ -112,7 +113,7 @@ def _claim_files(
 ) -> None:
     """Record in `places` the files that `paint_folder` will write.
 
-    Raises `OutputError` for a file that it must not write.
+    Raises `OutputError` for a file that `paint_folder` must not write.
     """
     claim(folder, [*names, MANIFEST], places, manifest.frames | ({MANIFEST: ""} if manifest.exists else {}))
     for path in beside:

@@ -22,7 +22,7 @@ ONLY_READ = (".avi", ".gif")
 """Suffixes of videos and animations that the extra `video` can only read."""
 
 FramesLike: TypeAlias = str | os.PathLike[str] | Sequence[PictureLike]
-"""Types of a film that `open_frames` accepts."""
+"""Types of the argument `source` from which `open_frames` opens a film."""
 
 
 class Frames(Protocol):
@@ -35,7 +35,7 @@ class Frames(Protocol):
 
     @property
     def files(self) -> Sequence[Path]:
-        """Files that the frames are read from."""
+        """Files that the frames are read from: one for each frame, one video, or none."""
         ...
 
     def takes(self, path: Path) -> bool:
@@ -61,9 +61,10 @@ class FramesOfOneSize:
     """
 
     def __init__(self, frames: Frames, ready: Callable[[], None] = lambda: None):
-        """Read the first of the `frames`. Call `ready` before each frame that is read later.
+        """Read the first of the `frames`.
 
-        Errors that `ready` raises pass through.
+        Later, `read` calls `ready` before it reads a frame. Errors that `ready` raises pass
+        through.
         """
         self.names, self.files, self.takes, self.digest = frames.names, frames.files, frames.takes, frames.digest
         self._frames, self._ready = frames, ready
@@ -77,7 +78,8 @@ class FramesOfOneSize:
     def fitting(self, picture: Picture, name: str = "") -> Picture:
         """Return `picture` after a check that it has the size of the film.
 
-        Raises `ImageError`, which calls the picture `name`, if it has another size.
+        Raises `ImageError` if the picture has another size. In the message, the picture is called
+        `name`, or `picture.name` if `name` is empty.
         """
         if picture.size != self.size:
             (height, width), (rows, columns) = picture.size, self.size
@@ -108,7 +110,8 @@ def open_frames(source: FramesLike, admit: Admit | None = None) -> Frames:
     Raises
     ------
     ImageError
-        If there is no such folder or video, or it has fewer than two frames.
+        If `source` is not a film, if it cannot be read, if two of its files have the same name but
+        for the suffix, or if it has fewer than two frames.
     """
     if isinstance(source, Sequence) and not isinstance(source, (str, bytes, bytearray)):
         return _enough(_GivenFrames(source, admit), "the list")
@@ -188,7 +191,7 @@ class _GivenFrames:
 def _enough(frames: Frames, what: str) -> Frames:
     """Return `frames` after a check that there are at least two.
 
-    Raises `ImageError`, which calls the film `what`, if there are fewer.
+    Raises `ImageError` if there are fewer. `what` is the name of the film in the message.
     """
     if len(frames.names) < 2:
         raise ImageError(f"{what} has {counted(len(frames.names), 'frame')}; a film needs at least two")

@@ -1,8 +1,8 @@
 """Joining of two paintings of a frame, one from the key before it and one from the key after it.
 
-The colours of one painting fade into those of the other over the frames between the keys. Strokes
-do not fade, since the mean of two strokes side by side is a blur: each stroke belongs to one of the
-two paintings, and changes from one to the other in a single frame.
+Over the frames between the keys, the colours of the earlier key's painting fade into those of the
+later key's painting. Strokes do not fade, since the mean of two strokes side by side is a blur. In
+each small area of the frame, nearly all strokes come from one of the two paintings.
 """
 
 from __future__ import annotations
@@ -12,19 +12,23 @@ import numpy as np
 from .motion import opencv
 
 _SHARPNESS = 2.0
-"""Exponent that turns the ratio of a frame's distances in time from its two keys into odds."""
+"""Exponent of the ratio of times in the odds of the later key's weight.
+
+The ratio is the time from the earlier key to the frame, divided by the time from the frame to the
+later key.
+"""
 _DOUBT = 20.0
-"""Amount by which the log odds of a key's weight grow if the doubt of the other key grows by 1."""
+"""Growth of the log odds of a painting's weight if the other painting's doubt grows by 1."""
 _CHOICE = 8.0
 """Factor of the log odds for strokes, so that nearly every stroke comes from a single key."""
 _PATCH = 32
-"""Side of the squares whose strokes change to the later key at different times, in pixels."""
+"""Distance between the random numbers that `_pattern` interpolates, in pixels."""
 _SPREAD = 1.0
-"""Standard deviation of the irregular pattern that is added to the log odds for strokes."""
+"""Standard deviation of the random numbers of `_pattern`, which shift the log odds for strokes."""
 _FINE = 3
 """Number of the finest bands of the pyramid, which contain the strokes."""
 _LEAST_SIDE = 16
-"""Length of the shorter side at which the pyramid ends, in pixels."""
+"""Smallest length of the shorter side to which the pyramid shrinks a picture, in pixels."""
 
 
 def join(
@@ -33,15 +37,16 @@ def join(
     """Join two paintings of a frame, which come from different keys, into one picture.
 
     The paintings are blended band by band in a pyramid (Burt and Adelson 1983, "A Multiresolution
-    Spline"). The weight of the later key grows with time, and where the earlier key is more
-    doubtful. Coarse bands are the weighted mean. Fine bands, which hold the strokes, come almost
-    entirely from the key with the larger weight. A fixed irregular pattern is added to the log odds
-    of the fine bands, so that not all strokes change in the same frame.
+    Spline"). The weight of the later painting grows with time, and with the doubt of the earlier
+    painting. The coarse bands of the result are the weighted means of the bands of both paintings.
+    The fine bands, which contain the strokes, come almost entirely from the painting with the
+    larger weight. Noise, the same for all frames, is added to the log odds for the fine bands, so
+    that not all strokes change in the same frame.
 
     Parameters
     ----------
     before, after : (H, W, 3) float32
-        The paintings that are carried from the key before the frame, and from the key after it.
+        The painting from the key before the frame, and the painting from the key after it.
     doubt_before, doubt_after : (H, W) float32
         How doubtful each pixel of the paintings is (see `Carrier.doubt`).
     time : float
@@ -52,7 +57,7 @@ def join(
     (H, W, 3) float32
         The joined picture.
     """
-    # The log odds of the later key's weight.
+    # These are the log odds of the later painting's weight.
     odds = _SHARPNESS * np.log(time / (1 - time)) + _DOUBT * (doubt_before - doubt_after)
     weight = _logistic(odds)
     return _blend(before, after, weight, _logistic(_CHOICE * (odds + _pattern(odds.shape))), _FINE)

@@ -47,7 +47,7 @@ class Keys:
         frames : FramesOfOneSize
             The film.
         paintings : mapping of int or str to picture
-            Name of a frame (see `find_frame`) -> its painting.
+            Name or index of a frame (see `find_frame`) -> its painting.
         style : picture, optional
             The picture in whose style a key is made for each shot, in place of paintings.
         make : callable
@@ -58,8 +58,8 @@ class Keys:
         Raises
         ------
         SettingsError
-            If there are both paintings and a style, or neither; if a name matches no frame; or if
-            two names mean the same frame.
+            If there are both paintings and a style, or neither; if a name matches no frame or
+            several; or if two names mean the same frame.
         ImageError
             If a picture cannot be read, or a painting differs from the film in size.
         """

@@ -39,7 +39,7 @@ def open_video(path: Path, most_pixels: int | None) -> Any:
         The video.
     most_pixels : int or None
         Maximum number of pixels of a picture that FFmpeg decodes to find out what the file
-        contains. With None it decodes nothing, and knows only what the file's header says. The
+        contains. With None, FFmpeg decodes nothing, and knows only what the file's header says. The
         decoder of each stream needs the limit again (see `limit_pixels`).
 
     Returns
@@ -73,7 +73,7 @@ def limit_pixels(stream: Any, most_pixels: int) -> None:
 def texts(fields: Mapping[str, str]) -> dict[str, str]:
     """Return the fields of a container or a stream, such as its title, as valid Unicode text.
 
-    Bytes that are not valid UTF-8 are read as Latin-1.
+    A name or a value is read as Latin-1 if any of its bytes is not valid UTF-8.
     """
     return {_text(name): _text(value) for name, value in fields.items()}
 

@@ -64,7 +64,11 @@ class FilmManifest:
                 self._read_begun(name)
 
     def _read_begun(self, name: str) -> None:
-        """Add a file that a run was writing when it was killed, with its present checksum."""
+        """Record the present checksum of the file `name`, which a killed run was writing.
+
+        The method does nothing if there is no such file, if the file is a link, or if it has the
+        checksum that the manifest records.
+        """
         path, is_frame = self._folder / name, Path(name).name == name
         recorded = (self.frames if is_frame else self.beside).get(name, "")
         if path.is_symlink() or is_unchanged(path, recorded):
@@ -78,7 +82,9 @@ class FilmManifest:
     def refuse_another_film(self, film: str, names: Sequence[str]) -> None:
         """Raise `OutputError` if the frames in the folder belong to another film.
 
-        This film has the path `film`, relative to the folder, and `names` for its painted frames.
+        `film` is the path of the film to paint, relative to the folder, and `names` are the names
+        of its painted frames. Another film is one with another path, or one whose frames in the
+        folder have none of these names.
         """
         before = self._fields.get("film", film)
         if self.made_from and (before != film or not set(names) & set(self.made_from)):
@@ -146,6 +152,6 @@ def relative_to(folder: Path, path: Path) -> str:
 
 
 def _strings(value: Any) -> dict[str, str]:
-    """Return the items of a JSON object whose values are strings, or {} for another JSON value."""
+    """Return the items of a JSON object that have a string as value; {} for other JSON values."""
     pairs = value.items() if isinstance(value, dict) else ()
     return {name: text for name, text in pairs if isinstance(text, str)}

@@ -1,9 +1,10 @@
 """Motion in a film: dense optical flow between two frames, and operations on it.
 
-A flow is an array (H, W, 2) float32. Its element [y, x] is the displacement (dx, dy), in pixels,
-from that pixel of one frame to the pixel's place in another, as in `method.flow`. A flow "leads"
-from the pixel to the place. OpenCV's DIS (Kroeger et al. 2016, "Fast Optical Flow using Dense
-Inverse Search") computes the flow. This module needs the extra `video`.
+A flow is an array (H, W, 2) float32, as in `method.flow`. Its element [y, x] is the displacement
+(dx, dy), in pixels, from the pixel [y, x] of one frame to the pixel's place in another frame: the
+position of the thing that the pixel shows. A flow "leads" from the pixel to the place. OpenCV's DIS
+(Kroeger et al. 2016, "Fast Optical Flow using Dense Inverse Search") computes the flow. This module
+needs the extra `video`.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ _NOISE = 6.0
 The noise of a film has a smaller mean squared gradient.
 """
 _COARSER = 0.1
-"""Weight of the next coarser level in `spread`, in which each pixel has a weight of up to 1."""
+"""Weight in `spread` of the next coarser level's flow; a pixel's own flow has 0 to about 1."""
 _LEAST_WEIGHT = 1e-4
-"""Weight that each pixel gets in `spread`, so that the mean exists where all weights are 0."""
+"""Weight that `spread` adds to each pixel's weight, so that a mean exists where all are 0."""
 _COARSEST = 4
-"""Length of the shorter side at which the pyramid of `spread` ends, in pixels."""
+"""Length of the shorter side, in pixels, at or below which a level of `spread` is the coarsest."""
 
 
 def optical_flow(here: np.ndarray, there: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
     """Return the flow from the frame `here` to the frame `there`, both (H, W, 3) uint8 RGB.
 
     The search begins at the flow `start` if one is given. It stops at half the resolution of the
-    frames, because full resolution would take four times as long, and the flow, once `spread` has
-    smoothed it, would not be nearer to the true motion.
+    frames, because full resolution would take four times as long. After `spread` has smoothed the
+    flow, full resolution would not bring it nearer to the true motion.
     """
     cv2 = opencv()
     search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -46,7 +47,10 @@ def optical_flow(here: np.ndarray, there: np.ndarray, start: np.ndarray | None =
 
 
 def both_flows(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the flow from `one` to `other` and the flow back; both are (H, W, 3) uint8 RGB."""
+    """Return the flow from the frame `one` to the frame `other`, and the flow back.
+
+    The frames are (H, W, 3) uint8 RGB.
+    """
     return optical_flow(one, other), optical_flow(other, one)
 
 
@@ -62,7 +66,10 @@ def refine(here: np.ndarray, there: np.ndarray, flow: np.ndarray) -> np.ndarray:
 
 
 def _affine(flow: np.ndarray) -> np.ndarray:
-    """Return, as a flow, the affine motion of most vectors of `flow`, or zeros if it has none."""
+    """Return, as a flow, the affine motion that most vectors of `flow` follow.
+
+    If no such motion is found, all vectors of the result are zero.
+    """
     places = _grid(flow.shape[:2])
     some = (slice(_GRID // 2, None, _GRID),) * 2
     here, there = (points.reshape(-1, 2) for points in (places[some], places[some] + flow[some]))
@@ -90,7 +97,7 @@ def squared_error(frame: np.ndarray, difference: np.ndarray) -> np.ndarray:
     """Return an estimate of the squared error of each pixel's place, in pixels^2: (H, W) float32.
 
     If a place is wrong by one pixel, the colour difference is as large as the gradient (Lucas and
-    Kanade 1981, "An Iterative Image Registration Technique"). The gradient of noise is added to the
+    Kanade 1981, "An Iterative Image Registration Technique"). A constant is added to the squared
     gradient of the frame, so that the estimate stays finite in flat regions.
 
     Parameters
@@ -98,7 +105,7 @@ def squared_error(frame: np.ndarray, difference: np.ndarray) -> np.ndarray:
     frame : (H, W, 3) uint8
         The frame whose pixels have places in another frame.
     difference : (H, W) float32
-        RMS difference between each pixel and its place, in grey levels (0 to 255).
+        RMS colour difference between each pixel and its place, in grey levels (0 to 255).
 
     Returns
     -------

@@ -35,10 +35,11 @@ def find_frame(names: Sequence[str], files: Sequence[Path], name: int | str) -> 
     names : sequence of str
         Name of each frame.
     files : sequence of Path
-        File of each frame, if there are as many files as frames.
+        File of each frame. If there are not as many files as frames, the files are ignored.
     name : int or str
-        An int is an index, from 0. A str is the name of a frame or of its file. If no frame or file
-        has that name, it is the number in a frame's name, or an index if the names have no numbers.
+        An int is an index, from 0. A str is the name of a frame, or the name or the path of its
+        file. A str of digits that is no such name is the number in a frame's name (see `_numbers`)
+        or, if `_numbers` finds none, an index.
 
     Returns
     -------
@@ -78,7 +79,7 @@ def _numbers(names: Sequence[str]) -> list[set[str]]:
 
     For "take2_0010" and "take2_0011" these are {"10"} and {"11"}, because the number 2 is the same
     in both. If some names contain more numbers than others, the last number of each name is
-    returned, or [] if a name has no number.
+    returned, or [] if a name has no number. The result is also [] if no number differs.
     """
     found = [[_number(digits) for digits in re.findall(r"[0-9]+", name)] for name in names]
     if len({len(each) for each in found}) > 1:
@@ -98,5 +99,8 @@ def _there_are(names: Sequence[str], lowest: str, highest: str) -> str:
 
 
 def numbered(count: int) -> list[str]:
-    """Return names for `count` frames: the numbers from 0, padded with zeros to the same length."""
+    """Return names for `count` frames: the numbers from 0, with zeros in front.
+
+    All names have the same length, which is at least 4.
+    """
     return [f"{index:0{max(4, len(str(count - 1)))}}" for index in range(count)]

@@ -1,4 +1,4 @@
-"""Plan of a painted film: from which keys each frame is painted, and how many steps this needs.
+"""Plan of a painted film: from which keys each frame is painted, and in how many steps.
 
 This module neither reads nor paints pictures.
 """
@@ -45,7 +45,10 @@ class Stretch:
         return [index for index in (self.before, self.after) if index is not None]
 
     def time(self, index: int) -> float:
-        """Return the position of a frame from 0 (at the earlier key) to 1 (at the later key)."""
+        """Return the position of a frame from 0 (at the earlier key) to 1 (at the later key).
+
+        The stretch must have both keys.
+        """
         assert self.before is not None and self.after is not None
         return (index - self.before) / (self.after - self.before)
 
@@ -53,7 +56,8 @@ class Stretch:
         """Return the number of steps that painting the `wanted` frames needs.
 
         There must be at least one wanted frame, and they must be in order. Carrying a key needs
-        one step for each frame from the key to the wanted frame that is farthest from it. If the
+        one step for each frame from the key's own frame to the wanted frame that is farthest from
+        it; both of these frames count. If the
         stretch is painted only from a later key, each wanted frame needs another step, in which
         its stored painting is read.
         """
@@ -63,7 +67,7 @@ class Stretch:
 
 
 def plan(cuts: Sequence[bool], keys: Collection[int]) -> list[Stretch]:
-    """Divide a film into stretches, each of which is painted from the same one or two keys.
+    """Divide a film into stretches (see `Stretch`).
 
     Parameters
     ----------
@@ -110,7 +114,8 @@ def digest(stretch: Stretch, seed: int, of_frame: Callable[[int], str], of_key: 
     of_frame : callable
         Returns a checksum of the frame with the given index.
     of_key : callable
-        Returns checksums of everything that the key of the frame with the given index is made from.
+        Returns checksums of everything, except the frame itself, that the key of the frame with the
+        given index is made from.
 
     Returns
     -------

@@ -13,7 +13,7 @@ _WIDTH = 160
 _AGREEMENT = 1.5
 """Tolerance of the forward-backward check (see `motion.agree`), in pixels."""
 _COLOURS = 30.0
-"""Mean colour difference, 0 to 255, below which a pixel shows the same thing in both frames."""
+"""Mean difference over the channels, 0 to 255, below which two pixels count as the same thing."""
 _FOUND = 0.2
 """Share (0 to 1) of a frame that the previous frame also shows, below which a new shot begins."""
 

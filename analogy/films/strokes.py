@@ -1,21 +1,21 @@
 """Painting of a frame with the strokes of a key: each pixel is a sharp sample of the key.
 
 This departs from section 4.5 of Liao et al. 2017, where a pixel is the mean over all patches that
-cover it. In a film these patches differ by fractions of a pixel, and their mean would blur the
-strokes of the brush. Here a pixel is one sample of the key, at the pixel's place (see `carrying`).
+cover it. In a film, the matches of these patches differ by fractions of a pixel, and the mean would
+blur the strokes. Here a pixel is one sample of the key, at the pixel's place (see `carrying`).
 
 Three corrections are applied:
 
-* At a joint, where a piece that the search found meets another piece or carried pixels, a pixel is
-  the mean over both pieces, and their gradients are joined so that no seam shows (see
-  `method.seams`).
+* At a joint, a piece that the search found meets another piece, or pixels whose places the motion
+  of the film gave. There, a pixel is the mean of samples from both sides, and the gradients of both
+  sides are averaged so that no seam shows (see `method.seams`).
 * A sample between pixels of the key is softer than the key, and softest halfway between two pixels.
-  An enlarged piece of the key is softer, too. So `_with_detail` sharpens the frame until it has as
-  much detail as the key. Without this, the painting would be blurred, and its sharpness would
-  change from frame to frame as the film moves.
+  An enlarged piece of the key is softer, too. So `_with_detail` sharpens the frame until it has
+  about as much detail as the key. Without this, the painting would be blurred, and its sharpness
+  would change from frame to frame as the film moves.
 * Where a place is uncertain, fine detail may be on the wrong spot. `_with_detail` makes the frame
-  softer there, about as a mean over the possible places would be. This softens faint detail such as
-  grain, and leaves strokes as they are.
+  softer there, about as a mean over the possible places would be. Faint detail such as grain is
+  softened, and strokes hardly change.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ from ..method.seams import subtract_solution
 from .motion import opencv, show, squared_length
 
 _JOINT = 1.0
-"""Difference between the flows of two neighbours above which they form a joint, in pixels."""
+"""Length of the difference of two neighbouring pixels' flows that makes a joint, in pixels.
+
+If the difference is longer, there is a joint between the two pixels.
+"""
 _REACH = (-2, 0, 2)
 """Offsets, along rows and columns, to the pixels whose flows are used at a pixel near a joint.
 
@@ -39,9 +42,10 @@ With this weight, the difference between two pieces is spread over three pixels,
 width of a thin stroke.
 """
 _OUTLINE = 0.4
-"""Length of the colour difference (each channel 0 to 1) across a joint that is corrected by half.
+"""Length of the colour difference across a joint at which half of a correction is applied.
 
-A large difference may be an outline in the film, so a larger difference is corrected less.
+Each channel is 0 to 1. A large difference may be an outline in the film, so the share of the
+correction that is applied falls as the difference grows.
 """
 _GRAIN = 10.0
 """Detail (root of `_detail`, in grey levels) that is halved if the place is wrong by one pixel.
@@ -52,11 +56,11 @@ canvas and the artefacts of JPEG files have about as much.
 _LEAST = 1.0
 """Detail, in squared grey levels, added to both terms of a ratio to avoid a division by zero."""
 _LEAST_GAIN = 0.5
-"""Smallest factor by which the detail of a frame is changed."""
+"""Lower limit of the factor by which `_with_detail` changes the root of `_detail`."""
 _MOST_GAIN = 2.0
-"""Largest factor by which the detail of a frame is changed."""
+"""Upper limit of the factor by which `_with_detail` changes the root of `_detail`."""
 _WINDOW = 33
-"""Side of the square over which the detail is averaged, twice in succession, in pixels."""
+"""Side of the square over which `_around` averages, twice in succession, in pixels."""
 _SHARPENING = 1.6
 """Factor for a picture's difference from its 3 x 3 blur.
 
@@ -71,16 +75,17 @@ def paint(backend: Backend, key: np.ndarray, flow: np.ndarray, sure: np.ndarray,
     Parameters
     ----------
     backend : Backend
-        The backend that joins the gradients of pieces.
+        The backend that solves the equation of `_join`.
     key : (H, W, 3) float32
         The key, 0 to 255.
     flow : (H, W, 2) float32
         Displacement (dx, dy) in pixels from each pixel of the frame to its place in the key.
     sure : (H, W) bool
-        False where the search found the place. A jump of the flow counts as a joint only near these
-        pixels. Elsewhere a jump means that the motion of the film compresses a region.
+        True where the place is sure (see `Carrier`). A jump of the flow counts as a joint only near
+        pixels whose place is not sure. Elsewhere a jump means that the motion of the film
+        compresses a region.
     error : (H, W) float32
-        Squared error of each place, in pixels^2, 0 to 1.
+        Estimated squared error of each place, in pixels^2, 0 to 1.
 
     Returns
     -------
@@ -100,7 +105,7 @@ def paint(backend: Backend, key: np.ndarray, flow: np.ndarray, sure: np.ndarray,
 
 
 def _joints(flow: np.ndarray, axis: int) -> np.ndarray:
-    """Return a mask (H, W) of pixels that have a joint between them and the next along `axis`."""
+    """Return a mask (H, W) of the pixels with a joint between them and the next along `axis`."""
     mask = squared_length(np.diff(flow, axis=axis)) > _JOINT**2
     return np.pad(mask, [(0, int(axis == each)) for each in (0, 1)])
 
@@ -122,10 +127,12 @@ def _average(picture: np.ndarray, key: np.ndarray, flow: np.ndarray, joints: lis
 def _join(
     backend: Backend, picture: np.ndarray, key: np.ndarray, flow: np.ndarray, joints: list[np.ndarray]
 ) -> np.ndarray:
-    """Return `picture` with its gradients at joints replaced by the mean gradient of both pieces.
+    """Return `picture` with gradients at joints near the mean of the gradients of both pieces.
 
-    The result is the picture whose gradients come closest to the new gradients. It solves a
-    screened Poisson equation (see `method.seams`).
+    Where the colour difference across a joint is large, the gradient is changed less (see
+    `_OUTLINE`). The result is the picture that is closest to the new gradients and, with the weight
+    `_EPSILON`, to the colours of `picture`. It solves a screened Poisson equation (see
+    `method.seams`).
     """
     divergence = np.zeros_like(picture)
     for axis, mask in enumerate(joints):
@@ -144,7 +151,7 @@ def _join(
 
 
 def _at(key: np.ndarray, y: np.ndarray, x: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Return the colours of `key`, (N, 3), at the ends of `vectors` (N, 2) from pixels (y, x)."""
+    """Return the colours of `key`, (N, 3), at the pixels (y, x) moved by `vectors`, (N, 2)."""
     places = np.zeros((2, -(-len(y) // _LIST_WIDTH) * _LIST_WIDTH), np.float32)
     places[:, : len(y)] = x + vectors[:, 0], y + vectors[:, 1]
     cv2 = opencv()

@@ -24,13 +24,14 @@ from .naming import numbered
 _log = logging.getLogger("analogy")
 
 _CACHED = 128 << 20
-"""Maximum size of the cache of decoded frames, in bytes.
+"""Size to which the cache of decoded frames is limited, in bytes.
 
-A video can only be decoded forwards, from one of its keyframes. The cache makes it fast to read
+The cache may be larger, since it holds four frames of any size, and since alpha does not count. A
+video can only be decoded forwards, from one of its keyframes. The cache makes it fast to read
 frames backwards, too.
 """
 _MOST_FRAMES = 1 << 20
-"""Maximum number of frames of a film: twelve hours at 24 frames per second.
+"""Largest accepted number of frames of a video: twelve hours at 24 frames per second.
 
 A damaged file of a few megabytes may claim to have more.
 """
@@ -113,7 +114,7 @@ class VideoFrames:
         self._index = {time: index for index, time in enumerate(self.times)}
         self._cache: OrderedDict[int, Picture] = OrderedDict()
         self._coming: Iterator[Any] = iter(())
-        self._last = len(self.times)  # index of the frame that was decoded last
+        self._last = len(self.times)  # index of the frame decoded last; at first, one from which `read` seeks
         for remark in self._remarks():
             _log.warning("%s: %s", path, remark)
 
@@ -167,7 +168,7 @@ class VideoFrames:
             )
         elif bits > 8:
             yield f"its colours have {bits} bits; they are painted with 8"
-        if "alpha_mode" in {name.lower() for name in self.stream.metadata}:  # Matroska may write it in capitals
+        if "alpha_mode" in {name.lower() for name in self.stream.metadata}:  # Matroska may write the name in capitals
             yield "its transparency is stored beside its pictures and is not read; the result is opaque"
 
     def takes(self, path: Path) -> bool:
@@ -198,7 +199,7 @@ class VideoFrames:
         return as_picture(pixels[..., :3], alpha, None, f"frame {self.names[self._last]}")
 
     def digest(self, index: int) -> str:
-        """Return a checksum of the video, with the index of the frame."""
+        """Return a checksum of the video, followed by the index of the frame."""
         return f"{self._checksum} {index}"
 
     @cached_property
@@ -227,7 +228,7 @@ class VideoFrames:
         """Yield PyAV's frames from the current position. Raises `ImageError` if one is damaged."""
         count = 0
         try:
-            for count, frame in enumerate(self._container.decode(self.stream), 1):  # noqa: B007 (the message has it)
+            for count, frame in enumerate(self._container.decode(self.stream), 1):  # noqa: B007 (the message contains `count`)
                 yield frame
         except (pyav().error.FFmpegError, ValueError) as error:
             raise ImageError(
@@ -261,7 +262,7 @@ def upright(frame: Any, with_alpha: bool = False) -> np.ndarray:
 
 
 def _quarters(frame: Any) -> int:
-    """Return the number of quarter turns, 0 to 3, by which a player turns a frame."""
+    """Return the number of quarter turns to the left, 0 to 3, by which a player rotates a frame."""
     return round(frame.rotation / 90) % 4
 
 
@@ -277,7 +278,7 @@ def _pictures_in(container: Any, path: Path) -> Any:
     """
     streams = container.streams.video
     if not streams:
-        raise ImageError(f"{path} contains sound but no pictures; name a video")
+        raise ImageError(f"{path} contains no pictures; name a video")
     stream = next((stream for stream in streams if not _is_cover(stream)), None)
     if stream is None:
         raise ImageError(f"{path} contains a cover picture but no film; name a video")

@@ -24,7 +24,7 @@ _CONTACT_WIDTH = 240
 _GAP = 4
 """Gap between a frame and its painting, in pixels."""
 _CONTACT_GAP = 12
-"""Gap between two frames on a contact sheet, in pixels."""
+"""Gap between two pairs of frame and painting on a contact sheet, in pixels."""
 
 
 def prepare_film(clip: Clip, path: Path, rate: Fraction, side_by_side: bool = False) -> PreparedVideo:
@@ -37,7 +37,8 @@ def prepare_film(clip: Clip, path: Path, rate: Fraction, side_by_side: bool = Fa
     path : Path
         Path of the new video.
     rate : Fraction
-        Frames per second. It is used only if the film is not a video.
+        Frames per second. It is used only if the film is not a video, or is a video that does not
+        state its rate.
     side_by_side : bool
         Whether each frame of the film will be shown to the left of its painting.
 
@@ -61,7 +62,7 @@ def prepare_film(clip: Clip, path: Path, rate: Fraction, side_by_side: bool = Fa
 def write_film(clip: Clip, painted: Sequence[Path], video: PreparedVideo, side_by_side: bool = False) -> None:
     """Write the painted frames of a clip as the `video` that `prepare_film` returned.
 
-    `painted` has the path of each painted frame in order, and `side_by_side` is as for
+    `painted` contains the path of each painted frame in order. `side_by_side` is as for
     `prepare_film`.
     """
     video.write(
@@ -86,8 +87,8 @@ def contact_sheet(clip: Clip, painted: Sequence[Path]) -> np.ndarray:
     """Return a contact sheet of the film, (H, W, 3) uint8.
 
     It shows every n-th frame to the left of its painting, in rows on white. The number n is the
-    smallest with which at most 24 frames are shown. `painted` has the path of each painted frame in
-    order.
+    smallest with which at most 24 frames are shown. `painted` contains the path of each painted
+    frame in order.
     """
     step = -(-len(clip) // _CONTACT_FRAMES)
     cells = [_pair(clip.read(index), painted[index], _CONTACT_WIDTH) for index in range(0, len(clip), step)]
@@ -97,7 +98,7 @@ def contact_sheet(clip: Clip, painted: Sequence[Path]) -> np.ndarray:
 
 
 def _pair(film: Picture, painted: Path, width: int | None = None) -> np.ndarray:
-    """Return a frame and its painting side by side, each `width` pixels wide if that is given."""
+    """Return a frame and its painting side by side, each `width` pixels wide if given."""
     pictures = [film.over(_WHITE), read_picture(painted).over(_WHITE)]
     if width is not None:
         height = max(1, round(film.size[0] * width / film.size[1]))

@@ -2,7 +2,8 @@
 
 For each stretch of the film (see `plan.Stretch`), a state says to which frame a key was carried,
 and a store contains the frames that were painted from the later key. States and stored frames have
-checksums. If one is damaged, it is ignored, and the stretch is painted from its beginning.
+checksums. If a state or a stored frame that it needs is damaged, the next run ignores the state,
+and carries the key again from the key's own frame.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ _MAX_BYTES = 1 << 32
 def alone(folder: Path) -> Iterator[None]:
     """Keep other runs out of the folder of states during the block.
 
-    The folder is made before the block, and deleted after it if it is empty. Raises `OutputError`
-    if another run uses the folder, or the folder cannot be made.
+    The folder is made before the block. After the block, the folder is deleted if it is empty.
+    Raises `OutputError` if another run uses the folder, or if the folder cannot be made.
     """
     file = _locked(folder)
     path = folder / _LOCK
@@ -125,7 +126,7 @@ class Store:
             ) from error
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Return the array `index`. Raises `OutputError` if it is missing or was changed."""
+        """Return the array `index`. Raises `OutputError` if the array is missing or damaged."""
         array = np.empty(self._shape, np.uint8)
         content = array.data.cast("B")
         try:
@@ -134,14 +135,14 @@ class Store:
             whole = self._file.readinto(content) == len(content)
         except OSError as error:
             raise OutputError(
-                f"the stored frames of the later key cannot be read ({reason(error)}); run the command again"
+                f"the stored frames painted from the later key cannot be read ({reason(error)}); run the command again"
             ) from error
         if not whole or hashlib.sha256(content).digest() != checksum:
-            raise OutputError("another program has changed the stored frames of the later key; run the command again")
+            raise OutputError("the stored frames painted from the later key are damaged; run the command again")
         return array
 
     def holds(self, indices: Iterable[int]) -> bool:
-        """Return whether all arrays with these `indices` exist and are unchanged."""
+        """Return whether all arrays with these `indices` exist and are undamaged."""
         try:
             for index in indices:
                 self[index]
@@ -157,8 +158,8 @@ class Work:
         """Use files in `folder`, or save nothing for the next run if `folder` is None.
 
         The names of the files begin with `name`, a checksum of everything that the painted frames
-        of the stretch depend on (see `plan.digest`). So if a key, a frame or a setting changes, the
-        files saved before are not used.
+        of the stretch depend on (see `plan.digest`). So if one of these things changes, the files
+        that were saved before are not used.
         """
         self._folder, self._name = folder, name
         self._kept = time.monotonic()
@@ -166,9 +167,9 @@ class Work:
     def state(self, what: str, like: Mapping[str, np.ndarray]) -> tuple[int, dict[str, np.ndarray]] | None:
         """Return the index and the arrays of the state that `keep` last wrote under a name.
 
-        `what` is the name, and the index is that of the state's frame. Returns None if there is no
-        such state, if it is damaged, or if its arrays differ from those of `like` in name, shape or
-        dtype.
+        `what` is the name, and the index is that of the frame that `keep` got. Returns None if
+        there is no such state, if it is damaged, if its arrays differ from those of `like` in name,
+        shape or dtype, or if a value in them is not finite.
         """
         if self._folder is None:
             return None
@@ -188,7 +189,8 @@ class Work:
     def keep(self, what: str, index: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Write the state at the frame `index` under the name `what`.
 
-        The method does nothing if it has written a state less than `EVERY` seconds before.
+        The method does nothing if the folder is None, or if less than `EVERY` seconds have passed
+        since it last wrote a state or, before the first state, since this object was made.
         """
         if self._folder is not None and time.monotonic() >= self._kept + EVERY:
             self._folder.mkdir(exist_ok=True)
@@ -252,8 +254,8 @@ def _kinds(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[tuple[int, ...],
 def _delete(folder: Path, beginning: str) -> None:
     """Delete the states and stores whose names start with `beginning`.
 
-    The folder is deleted, too, if it is then empty. No error is raised for files that cannot be
-    deleted.
+    The folder is deleted, too, if it is then empty. If a file cannot be deleted, the function stops
+    without an error.
     """
     with suppress(OSError):
         for path in list(folder.iterdir()):

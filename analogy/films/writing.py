@@ -1,7 +1,7 @@
 """Writer for videos, with PyAV (the extra `video`).
 
 Before any frame is painted, a trial with a few pictures finds which properties of the film the new
-video cannot have. So the user learns of them before painting takes hours.
+video cannot have. So the user learns of them before the painting, which may take hours.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ The scale is 0 to 255. A wrong pixel format makes a larger difference.
 _CURE = "name a video with another suffix, for instance .mkv; the painted frames are kept"
 """Advice that ends the message about a video that cannot be written."""
 _TOLERANCE = 0.02
-"""Relative change of the pixel aspect ratio that is not logged, since containers round it."""
+"""Largest relative change of the pixel aspect ratio that is not logged; containers round it."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class PreparedVideo:
         The film from which the new video gets the times of its frames and all other properties that
         it can have; None if the film is not a video.
     rate : Fraction
-        Frames per second, if `like` is None.
+        Frames per second, used if `like` is None or does not state its rate.
     encoding : Encoding
         The encoding of its pictures.
     copied : tuple of int
@@ -73,7 +73,7 @@ class PreparedVideo:
     has_alpha: bool
 
     def write(self, pictures: Iterable[np.ndarray]) -> None:
-        """Write the video from its pictures, (H, W, 3 or 4) uint8, one for each frame of `like`.
+        """Write the video from its pictures, (H, W, 3 or 4) uint8, one for each frame of the film.
 
         The video is written to a temporary file and read back once before it is renamed to `path`,
         so an incomplete video never has that name.
@@ -108,11 +108,12 @@ def prepare_video(
     size : (int, int)
         Rows and columns of its pictures.
     like : VideoFrames or None
-        The film, a video with the same number of frames. The new video gets the film's frame times,
-        codec and profile, pixel format, pixel aspect ratio, range and standard of the colours,
-        title, chapters, sound and subtitles. Properties that the container cannot hold are logged.
+        The film, which has as many frames as the new video; None if the film is not a video. The
+        new video gets the film's frame times, codec and profile, pixel format, pixel aspect ratio,
+        range and standard of the colours, title, chapters, sound and subtitles. The function logs
+        which of these the container cannot hold.
     rate : Fraction
-        Frames per second, if `like` is None.
+        Frames per second, used if `like` is None or does not state its rate.
     has_alpha : bool
         Whether the pictures have an alpha channel that should be kept.
 
@@ -150,7 +151,7 @@ def _encodings(form: str, like: VideoFrames | None, size: tuple[int, int], rate:
 
 
 def _frames_a_second(like: VideoFrames | None, rate: Fraction) -> Fraction:
-    """Return the frame rate of the new video: that of the film `like` or, without it, `rate`."""
+    """Return the average frame rate that `like` states, or `rate` if there is none."""
     return (like and like.stream.average_rate) or rate
 
 
@@ -195,7 +196,7 @@ def _apply_colours(stream: Any, like: VideoFrames) -> None:
 
 
 def _frame(picture: np.ndarray, pixel_format: str, like: VideoFrames | None) -> Any:
-    """Return a picture, (H, W, 3 or 4) uint8, as a frame of PyAV in the colours of `like`."""
+    """Return a picture, (H, W, 3 or 4) uint8, as PyAV's frame with colours encoded as in `like`."""
     form = "rgb24" if picture.shape[2] == 3 else "rgba"
     return (
         pyav()
@@ -228,7 +229,7 @@ class _Written:
     count : int
         Number of different times of its pictures.
     streams : int
-        Number of streams, without streams of data, because some containers write chapters as one.
+        Number of streams that are not of the type "data", in which some containers store chapters.
     codec, profile, pixel_format : str
         FFmpeg's names of the codec, its profile and the pixel format.
     pixel_shape : Fraction
@@ -238,7 +239,7 @@ class _Written:
     pictures : list of (H, W, 4) uint8
         The first pictures, RGB and alpha.
     has_alpha : bool
-        Whether the alpha of the pictures was read back.
+        Whether an alpha was written, and nearly the same alpha was read back.
     """
 
     size: tuple[int, int]
@@ -282,7 +283,8 @@ def _read_back(file: IO[bytes], most_decoded: int) -> _Written:
 def _try(prepared: PreparedVideo) -> _Written:
     """Write a few pictures into memory, and read them back.
 
-    Raises ValueError if what is read differs from what was written. PyAV's errors pass through.
+    Raises ValueError if the number or the size of the pictures, the number of streams, the times or
+    the colours are not those that were written. PyAV's errors pass through.
     """
     indices = _hardest(prepared.like.times) if prepared.like is not None else [0, 1, 2]
     picture = _test_picture(prepared.size, prepared.has_alpha)
@@ -306,7 +308,7 @@ def _try(prepared: PreparedVideo) -> _Written:
             )
     off = np.abs(found.pictures[0].astype(np.int16)[..., : picture.shape[2]] - picture).mean(axis=(0, 1))
     if off[:3].max() > _FAR:
-        raise ValueError(f"its colours differ by {off[:3].max():.0f} of 255")
+        raise ValueError(f"read back, its colours differ by {off[:3].max():.0f} of 255")
     return replace(found, has_alpha=prepared.has_alpha and bool(off[3] <= _FAR))
 
 
@@ -324,13 +326,13 @@ def _test_picture(size: tuple[int, int], has_alpha: bool) -> np.ndarray:
 
 
 def _changes(found: _Written, prepared: PreparedVideo, form: str) -> Iterator[str]:
-    """Yield a sentence for each way in which a video's pictures differ from those of the film."""
+    """Yield a warning for each way in which the video differs from the film, or is hard to play."""
     like = prepared.like
     wanted = like.stream.codec_context.pix_fmt if like is not None else None
     if found.codec == "h264" and found.pixel_format == "yuv444p" != wanted:
         yield (
-            f"a side of {found.size[1]} x {found.size[0]} pixels is odd, so it is written as h264 with yuv444p, which "
-            "QuickTime and some other players do not show; name a .webm file, or make both sides even"
+            f"a side of {found.size[1]} x {found.size[0]} pixels is odd, so the video is written as h264 with yuv444p, "
+            "which QuickTime and some other players do not show; name a .webm file, or make both sides even"
         )
     if like is None:
         return
@@ -346,6 +348,6 @@ def _changes(found: _Written, prepared: PreparedVideo, form: str) -> Iterator[st
     if abs(found.pixel_shape / like.pixel_shape - 1) > _TOLERANCE:
         yield (
             "it cannot hold the shape of the film's pixels, "
-            f"{like.pixel_shape.numerator}:{like.pixel_shape.denominator}, as {found.codec}; players show it "
+            f"{like.pixel_shape.numerator}:{like.pixel_shape.denominator}, as {found.codec}; players show the video "
             f"{'narrower' if like.pixel_shape > found.pixel_shape else 'wider'} than the film"
         )

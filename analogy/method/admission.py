@@ -22,8 +22,8 @@ def working_size(size: Size, settings: Settings) -> Size:
 
     A picture with more than `settings.max_pixels` pixels is shrunk to that number. The sides of
     every picture are then multiplied by `settings.ratio`. At a ratio below 1 the method matches
-    larger structures. Each side stays at least 16. The authors' program has such a ratio, but no
-    maximum number of pixels.
+    larger structures. Each side of the result is at least 16. The authors' program has such a
+    ratio, but no maximum number of pixels.
     """
     return fitted_size(size, settings.max_pixels, settings.ratio)
 
@@ -48,7 +48,10 @@ def check_limit(most: Any) -> int | None:
 
 
 def within(most: int | None) -> Admit:
-    """Return a check that raises `PictureTooLargeError` if a picture exceeds `most` pixels."""
+    """Return a check that raises `PictureTooLargeError` if a picture has more than `most` pixels.
+
+    If `most` is None, the check accepts every picture.
+    """
 
     def admit(size: Size, label: str) -> None:
         pixels = size[0] * size[1]
@@ -69,7 +72,7 @@ class Admission:
     backend
         The backend whose free memory is checked.
     widths
-        Channels of relu1_1 .. relu5_1 of the model.
+        Number of channels of each layer of the model, relu1_1 to relu5_1.
     settings
         The settings of the transfer.
     most
@@ -86,7 +89,8 @@ class Admission:
 
         The check raises `PictureTooLargeError` if the picture has more than `most` pixels. It
         raises `MemoryLimitError` if reading, matching or painting all pictures that have been
-        checked so far takes more memory than is free. The pictures may be checked in any order.
+        checked so far would take more memory than is free. The pictures may be checked in any
+        order.
         """
 
         def admit(size: Size, label: str) -> None:

@@ -1,9 +1,10 @@
-"""Projection of features for the search, onto principal directions found from photographs.
+"""Projection of features for the search, onto the principal directions of photographs' features.
 
-The search compares features by their cosines. If it compares only the first k principal directions
-of a full-width VGG, it finds better matches than with all channels, and it reads fewer bytes. Only
-the search uses the projected features; the reconstruction uses all channels. This departs from the
-paper, whose search compares all channels.
+The search compares features by their cosines. With a VGG of the published widths (64 to 512
+channels), it finds better matches if it compares only the components along the first k principal
+directions, instead of all channels. It also reads fewer bytes. Only the search uses the projected
+features; the reconstruction uses all channels. This departs from the paper, whose search compares
+all channels.
 """
 
 from __future__ import annotations
@@ -25,23 +26,23 @@ from ..progress import Progress
 from .features import LEVELS, Features
 
 DIMENSIONS = {1: 16, 2: 32, 3: 64, 4: 256, 5: 256}
-"""Level -> number of principal directions to keep, for a full-width network.
+"""Level -> number of principal directions to keep, if the network has more channels there.
 
-On VGG-16, the projection changes the cosines by a relative error of .05 at level 4 and .08 at level
+On VGG-16, the relative error of the projected features' cosines is .05 at level 4 and .08 at level
 5. With 128 directions the errors would be .31 and .55.
 """
 PHOTOS = 130
 """Maximum number of photographs to use; of a longer list, evenly spaced entries are used."""
 FEWEST = 16
-"""Minimum number of photographs for a projection."""
+"""Smallest number of photographs that `list_photos` accepts."""
 POSITIONS = 150
-"""Number of positions to sample in each photograph at each level."""
+"""Maximum number of positions to sample in each photograph at each level."""
 MOST_PIXELS = 120_000
-"""Number of pixels to which a larger photograph is shrunk."""
+"""Approximate number of pixels to which a larger photograph is shrunk."""
 
 
 def list_photos(folder: Path) -> list[Path]:
-    """Return the photographs in a folder and below it, sorted by path.
+    """Return the paths of the photographs in a folder and its subfolders, sorted.
 
     Raises `ImageError` if there are fewer than `FEWEST`.
     """
@@ -63,9 +64,10 @@ def find_projection(
     """Find the projection of a network's features at each level.
 
     The features at random positions of the photographs are divided by their L2 norms, and are not
-    centred. The columns of a projection are the first k right singular vectors of these features.
-    The seed of the positions is the index of the photograph among those used, so the same
-    photographs give the same projection.
+    centred. They become the rows of a matrix. The columns of a projection are the first k right
+    singular vectors of this matrix. The generator of the random positions is seeded for each
+    photograph, with the index of the photograph among those used. So the same list of photographs
+    always gives the same projection.
 
     Parameters
     ----------
@@ -120,18 +122,18 @@ def add_projection(
     Raises
     ------
     ModelError
-        If no level of the network has more channels than a projection keeps.
+        If no level of the network has more channels than `dimensions` gives for it.
     ImageError
         If a photograph cannot be read.
     OutputError
-        If the folder cannot be written.
+        If the folder cannot be written to.
     """
     found = find_projection(network, photos, progress, dimensions)
     if not found:
         widths, most = list(network.card.widths), [dimensions[level] for level in sorted(dimensions)]
         raise ModelError(
-            f"{network.folder}: the widths {widths} need no projection; a projection is for levels with more channels "
-            f"than {most}"
+            f"{network.folder}: its levels have {widths} channels and need no projection; a projection is for levels "
+            f"with more than {most} channels"
         )
     content = io.BytesIO()
     arrays: dict[str, Any] = {f"level{level}": matrix for level, matrix in found.items()}

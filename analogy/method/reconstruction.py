@@ -1,7 +1,7 @@
 """Reconstruction of the features of the latent pictures A' and B (section 4.3).
 
-The field of a level gives the features R of a latent picture at the next finer level. A blend with
-the features of the content keeps the shapes of the content.
+`reconstruct` computes features R of the next finer level from the field of a level. `blend` mixes R
+with the features of the content, so that the latent picture keeps the shapes of the content.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ def reconstruct(
     that the layers of the network from level L - 1 to level L turn R into the target.
     `settings.inversion` says how R is found:
 
-    * "deconvolution" optimises an x at level L - 2 by L-BFGS, until its features at level L are
-      near the target. R are the features of x at level L - 1. Departures from the paper: x is two
-      levels finer than L, as in the authors' program, while the paper optimises level L - 1 itself,
-      which constrains R less; and x starts from the vote of the sources' features at its level, not
-      from random values.
-    * "step" moves x by a single gradient step towards the target (see `Features.step`). One step is
-      enough, because it is more important that a picture with the features R could exist than that
-      R lead exactly to the target.
+    * "deconvolution" takes up to `settings.inversion_steps` steps of L-BFGS on features x of level
+      L - 2 (for L = 2, on a picture x). The steps reduce the distance of the target from the
+      network's output at level L for x. R is the network's output at level L - 1 for the best x.
+      This departs from the paper in two ways. The paper optimises level L - 1 itself, which
+      constrains R less; level L - 2 is the choice of the authors' program. And x starts from the
+      vote of the sources' features at its level, not from random values.
+    * "step" takes a single gradient step towards the target, from the same vote (see
+      `Features.step`). One step is enough. R need not lead exactly to the target; it is more
+      important that a picture with the features R could exist.
     * "vote" uses the vote of the sources' features at level L - 1 as R, without the network.
 
     Parameters
@@ -99,21 +100,22 @@ def blend(
     The blend of section 4.3 is content * W + R * (1 - W), with W = alpha * sigmoid(kappa * (M -
     tau)). M is the squared norm of the content's features, scaled to 0..1 over the picture, and
     alpha depends on the level and on `settings.weight`. So the shapes of the content stay where its
-    features are strong.
+    features have large norms.
 
     The search uses projected features, and projection is linear. So this function blends projected
-    features. The result is the same as the projection of the blend, and takes half the work.
+    features. The result is the same as the projection of a blend of all channels, and needs half
+    the work.
 
     Parameters
     ----------
     network
         The network.
     level
-        The level of all features.
+        The level of the features.
     content
         (h, w, C) float32, the features of the content.
     given
-        (h, w, k) float32, the same features for the search.
+        (h, w, k) float32, the features of the content as the search uses them, possibly projected.
     reconstruction
         (h, w, C) float32, R.
     settings
@@ -122,7 +124,7 @@ def blend(
     Returns
     -------
     latent
-        (h, w, k) float32, the features of the latent picture for the search.
+        (h, w, k) float32, the features of the latent picture as the search uses them.
     """
     projected = network.for_search(level, reconstruction)
     return network.backend.blend(content, given, projected, ALPHA[settings.weight][level], KAPPA, TAU)

@@ -2,9 +2,9 @@
 
 Where two neighbouring pieces come from different positions of the source, the colours jump from one
 piece to the other, and the source contains no such jump. So the forward differences d of the source
-are voted through the field, in the same way as its pixels. The picture u is near the voted picture
-v, and its gradients are near d, except for the share k (0 to 1) of each jump that is taken for an
-edge:
+are voted through the field, in the same way as its pixels. The result is a picture u that is near
+the voted picture v and has gradients near d. Of each jump grad v - d, the share k (0 to 1) is taken
+for an edge and stays. So u is the solution of
 
     minimise  sum_p  epsilon |u - v|^2  +  |grad u - (d + k (grad v - d))|^2
 
@@ -13,11 +13,12 @@ Darabi et al. 2012, "Image Melding"). The correction w = u - v solves
 
     (epsilon - Laplace) w  =  - div g,    g = (1 - k) (d - grad v)
 
-where g is zero except at joints, so that a piece without jumps at its joints keeps its own pixels.
+where g is zero except near joints, so that pixels far from all jumps keep their voted colours.
 
-A jump counts as an edge where the content has an edge, or where the jump is large: a large jump is
-an outline, a small one is a seam. At the thresholds `EDGE` and `JUMP`, half of the jump stays.
-Where two labels meet, all of it stays, and the regions of the two labels are solved separately.
+k is large where the content has an edge, and where the jump is large, because a large jump is more
+likely an outline than a seam. If the content's gradient equals `EDGE`, or the jump equals `JUMP`,
+at least half of the jump stays. Where two labels meet, the whole jump stays, and the regions of the
+two labels are solved separately.
 
 This departs from the paper, whose result is the voted picture (`painting="pixels"`).
 """
@@ -34,19 +35,21 @@ from ..settings import PIXEL_PATCH_SIZE
 from .bands import in_bands
 
 EPSILON = 0.0075
-"""Weight of the voted pixels relative to the voted gradients, in 1 / pixel^2 at the working size.
+"""Weight epsilon of the voted pixels relative to the voted gradients, in 1 / pixel^2.
 
-The correction of a jump extends over about 1 / sqrt(EPSILON) pixels of the working size.
+The pixels are those of the working size. The correction of a jump extends over about 1 /
+sqrt(EPSILON) of these pixels.
 """
 EDGE = 0.25
-"""Gradient of the content at which half of a jump stays, per pixel of the working size.
+"""Gradient of the content at which at least half of a jump stays, per pixel of the working size.
 
-The gradient is measured as the L2 norm over both axes and the three channels, with values in 0..1.
+The gradient is measured as the L2 norm over both axes and the three channels, whose values are in
+0..1.
 """
 JUMP = 0.2
-"""Size of a jump between two neighbouring pixels of the result at which half of the jump stays.
+"""Size of a jump between two voted neighbouring pixels at which at least half of the jump stays.
 
-The size is measured as the L2 norm over the three channels, with values in 0..1.
+The size is measured as the L2 norm over the three channels, whose values are in 0..1.
 """
 
 
@@ -67,14 +70,14 @@ def remove_seams(
     backend
         The backend that runs the kernels.
     field
-        (H, W, 2) int32, the field from whose votes the picture was made.
+        (H, W, 2) int32, the field through which the picture was voted.
     source
         (HB, WB, 3) float32 in 0..1, the picture whose pixels were voted.
     voted
         (H, W, 3) float32 in 0..1, the voted picture.
     steepness
-        (h, w) float32, `Backend.steepness` of the content at its working size. `EPSILON` refers to
-        pixels of this size, so that a picture looks the same at every size.
+        (h, w) float32, `Backend.steepness` of the content at its working size. `EPSILON` is in
+        pixels of the working size, so that a picture looks the same at every full size.
     labels
         (H, W) int32, the labels of the content (see `Backend.keep_edges`), or None.
     tick
@@ -121,10 +124,11 @@ def _solve_regions(
 def subtract_solution(backend: Backend, picture: Array, f: Array, epsilon: float, tick: Tick | None = None) -> Array:
     """Return `picture` minus w, within 0..1, where w solves (epsilon - Laplace) w = f.
 
-    `Backend.correct` subtracts w, and reduces it near 0 and 1. All arrays are (H, W, 3) float32,
-    and `f` is overwritten. A cosine transform along the rows turns the second difference along the
-    row into a multiplication by -4 sin(pi k / 2 W)^2 at the frequency k. That leaves one system of
-    equations with three diagonals for each column, which is solved directly.
+    `Backend.correct` adds the correction -w, and reduces it where it would lead beyond 0 or 1. All
+    arrays are (H, W, 3) float32, and `f` is overwritten. A cosine transform along the rows turns
+    the second difference along a row into a multiplication by -4 sin(pi k / (2 W))^2 at the
+    frequency k. There remains one tridiagonal system of equations for each frequency and channel,
+    which `Backend.solve_columns` solves directly.
     """
     xp, (height, width) = backend.xp, f.shape[:2]
     of_transform, of_columns, of_inverse, of_sum = split(tick, 3, 2, 3, 1)
@@ -134,7 +138,7 @@ def subtract_solution(backend: Backend, picture: Array, f: Array, epsilon: float
     order = np.concatenate([np.arange(0, width, 2), np.arange(1, width, 2)[::-1]])
     frequency = np.arange(width // 2 + 1)
     turns = np.exp(-0.5j * math.pi / width * frequency).astype(np.complex64)[:, None]
-    phase, back = backend.asarray(turns), backend.asarray(-turns.conj())  # minus, because `correct` adds
+    phase, back = backend.asarray(turns), backend.asarray(-turns.conj())  # minus, because `correct` adds -w
     factors = [4 * np.sin(0.5 * math.pi / width * k) ** 2 for k in (frequency, width - frequency)]
     shifts = epsilon + np.repeat(np.stack(factors, axis=1)[:, None], 3, axis=1)  # frequency, channel, part
     columns = backend.asarray(order)

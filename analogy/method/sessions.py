@@ -32,8 +32,9 @@ class Sessions:
     """Cache of ONNX Runtime sessions for the graphs of one model on one backend.
 
     Several threads may use it. A graph has up to `backend.sessions_per_graph` sessions. A run gets
-    a session whose latest run had the same input shapes. If there is none, it gets a new session
-    or, if the graph has the maximum number of sessions, the least recently used session.
+    a session that has not run yet, or whose latest run had the same input shapes. If there is no
+    such session, the run gets a new session or, if the graph has the maximum number of sessions,
+    the least recently used session.
     """
 
     def __init__(self, files: ModelFiles, backend: Backend):
@@ -44,7 +45,7 @@ class Sessions:
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="analogy-loader")
 
     def load_ahead(self, graph: str) -> Future[Any]:
-        """Begin to load a graph, unless loading has begun, and return a future of its session."""
+        """Return the future of a session of a graph, and begin to load one if there is none."""
         with self._lock:
             if not self._slots.get(graph):
                 self._slots[graph] = [self._new(graph)]
@@ -54,7 +55,8 @@ class Sessions:
         """Return a session of a graph for inputs of these shapes.
 
         Several threads that ask for the same session load it once. Raises the errors of
-        `load_session`.
+        `load_session`, and `ModelError` if the graph's files or its inputs and outputs do not fit
+        the card.
         """
         with self._lock:
             slots = self._slots.setdefault(graph, [])
@@ -105,7 +107,7 @@ def load_session(path: Path, backend: Backend) -> Any:
     if threads:
         options.intra_op_num_threads = threads
     try:
-        # Without `enable_fallback=0`, ONNX Runtime would print to standard output.
+        # Without `enable_fallback=0`, ONNX Runtime would print errors to standard output.
         session = onnxruntime.InferenceSession(str(path), options, providers=backend.providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's own exceptions share no public base class
         why = first_line(error)
@@ -115,7 +117,8 @@ def load_session(path: Path, backend: Backend) -> Any:
     wanted = first_provider(backend.providers)
     if session.get_providers()[0] != wanted:
         raise DeviceError(
-            f"ONNX Runtime could not start {wanted} and uses {session.get_providers()[0]} instead; run analogy info"
+            f"ONNX Runtime could not start {wanted} and uses {session.get_providers()[0]} instead; run analogy info to "
+            "see why"
         )
     return session
 

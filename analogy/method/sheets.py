@@ -1,8 +1,9 @@
-"""Sheets: the sources of a direction below each other in one array, for one field into all of them.
+"""Sheets: all sources of a direction in one array, so that a field can have matches in all of them.
 
-With one source, which is the usual case, the sheet is that picture. With several sources (several
+With one source, which is the usual case, the sheet is that source. With several sources (several
 examples B', or their feature maps), the row of a match tells which source the match lies in.
-`Backend` calls the pictures on a sheet frames, and matches nothing across the border of a frame.
+`Backend` calls the pictures on a sheet frames, and ignores the positions of a patch that lie
+outside the frame of the patch's centre.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from . import nnf
 from .features import level_size
 
 _GAP = MOST_PATCH
-"""Empty rows between two frames.
+"""Number of empty rows between two frames.
 
 `Backend.seams` relies on this gap: two positions within one patch that have the same offset never
 have their matches in different frames.
 """
 _PINNED = np.float32(4)
-"""Bonus of a pinned match when an example is chosen, in units of patch distance.
+"""Amount that is subtracted from the patch distance of a pin's example when an example is chosen.
 
 Two patch distances differ by at most 4. So positions around a pin get the pin's example, unless
 that example fits far worse there.
@@ -34,25 +35,25 @@ that example fits far worse there.
 _WINDOW = 1
 """Radius of the square whose distances are summed to choose an example, in positions.
 
-The sum makes neighbouring positions choose the same example, which keeps pieces whole.
+With the sum, neighbouring positions mostly get the same example, which keeps pieces whole.
 """
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """Layout of pictures on a sheet, from the top.
+    """Layout of pictures on a sheet, one below the other.
 
     Attributes
     ----------
     sizes
-        Rows and columns of each picture.
+        Rows and columns of each picture, from the top picture to the bottom one.
     """
 
     sizes: tuple[Size, ...]
 
     @cached_property
     def tops(self) -> np.ndarray:
-        """First row of each picture, (K,) int64."""
+        """First row of each picture on the sheet, (K,) int64."""
         heights = [rows + _GAP for rows, _ in self.sizes]
         return np.cumsum([0, *heights[:-1]])
 
@@ -77,14 +78,14 @@ class Sheet:
         return Sheet(tuple(level_size(size, level) for size in self.sizes))
 
     def frames(self, backend: Backend) -> Array | None:
-        """Return the frames for `Backend`, (K, 3) int32 on the device; None for one picture."""
+        """Return the `frames` for `Backend`, (K, 3) int32 on the device; None for one picture."""
         if len(self.sizes) == 1:
             return None
         rows, columns = np.array(self.sizes).T
         return backend.asarray(np.stack([self.tops, self.tops + rows, columns], axis=1).astype(np.int32))
 
     def lay(self, xp: Any, arrays: Sequence[Array], fill: int = 0) -> Array:
-        """Return one array with the arrays (h, w, ...) of all pictures, and `fill` between them.
+        """Return one array with the arrays (h, w, ...) of all pictures, and `fill` elsewhere.
 
         `xp` is the module of the arrays, NumPy or CuPy. A single array is returned unchanged.
         """
@@ -114,7 +115,7 @@ class Sheet:
     def upsample(self, backend: Backend, field: Array, size: Size, finer: Sheet) -> Array:
         """Return a field upsampled to the next finer level (see `nnf.upsample`).
 
-        `size` is the size of the content's map at that level, and `finer` is the sheet of that
+        `size` is the size of the content's features at that level, and `finer` is the sheet of that
         level.
         """
         return self._each(backend, field, finer, lambda part, _, after: nnf.upsample(backend, part, size, after))
@@ -132,7 +133,7 @@ class Sheet:
     def _each(
         self, backend: Backend, field: Array, other: Sheet, resample: Callable[[Array, Size, Size], Array]
     ) -> Array:
-        """Return a field into this sheet resampled to the sheet `other`, picture by picture.
+        """Resample a field into this sheet, picture by picture, to a field into the sheet `other`.
 
         `resample` is called with a field into one picture, the size of that picture on this sheet,
         and its size on `other`. It returns the resampled field.
@@ -142,8 +143,8 @@ class Sheet:
         xp, count = backend.xp, len(self.sizes)
         index = self.picture_of(backend, field)
         # The index of the picture has to be resampled like the field. So it is passed as the row of
-        # a match in an imaginary picture, which has one row per index before the resampling and
-        # two rows after it.
+        # a match in an imaginary picture. For each index this picture has one row before the
+        # resampling, and two rows after it.
         parents = resample(xp.stack([index, xp.zeros_like(index)], axis=2), (count, 1), (2 * count, 2))[..., 0] // 2
         found = xp.zeros((*parents.shape, 2), np.int32)
         for k, (before, after) in enumerate(zip(self.sizes, other.sizes, strict=True)):
@@ -162,7 +163,7 @@ class SourceFeatures:
     sheet
         Layout of the sources at their working sizes.
     features
-        Level -> features (h, w, C) float32, for each source.
+        For each source, level -> its features (h, w, C) float32.
     """
 
     def __init__(self, backend: Backend, sheet: Sheet, features: Sequence[Mapping[int, Array]]):
@@ -205,7 +206,8 @@ def choose(
         The field into each picture, (H, W, 2) int32, and its patch distances, (H, W) float32.
     labels
         Labels of the content and of the sheet (see `Backend.propagate`), or None. A match that they
-        forbid is not chosen. Forbidden matches occur if a picture lacks the label of a position.
+        forbid is chosen only if they forbid the matches in all pictures. Forbidden matches occur if
+        a picture lacks the label of a position.
     pins
         (n, 4), as `Pins.at` returns them. A pinned position gets the picture of its pin.
 
@@ -237,7 +239,7 @@ def choose(
 
 
 def _sums(backend: Backend, values: Array) -> Array:
-    """Return the sums (H, W) of `values` (H, W) over small squares.
+    """Return the sums (H, W) of `values` (H, W) over the squares of the radius `_WINDOW`.
 
     At the border the nearest value is repeated.
     """

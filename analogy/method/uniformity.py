@@ -7,14 +7,16 @@ Here the cost of a match grows with the number of matches around it, as in StyLi
 
     E(p -> q) = d(p, q) + weight * mean_o min(u(q + o), MOST)
 
-The mean is over the offsets o of a patch, and d is the patch distance. The use u(q) is the number
-of matches in the patch around q, divided by the number that there would be if all positions of the
-example were used equally (an even use). Liao et al. 2017 do not have the second term.
+The mean is over the offsets o of a patch, d is the patch distance, and the weight is `WEIGHT` times
+the setting `uniformity`. The use u(q) is the number of matches in the patch around q, divided by
+the number that there would be if all positions of the example were used equally (an even use). Liao
+et al. 2017 do not have the second term.
 
 The cost is stored in an additional channel of the joined features, so the kernels need no code for
-it. The matches are counted before each pass, in whole numbers, so that every device finds the same
-field. u is computed from the mean of all counts so far. With the latest count alone, all positions
-would leave a crowded region in the same pass, and return together in the next.
+it. The matches are counted before each search iteration, in whole numbers, so that every device
+finds the same field. u is computed from the mean of all counts so far. With the latest count alone,
+all positions would leave a crowded region in the same iteration, and return together in the next
+iteration.
 """
 
 from __future__ import annotations
@@ -29,15 +31,15 @@ from . import nnf
 from .sheets import Sheet
 
 LEVELS = (5, 4)
-"""Levels at which a field is spread.
+"""Levels at which a field is spread over more of the source.
 
-At finer levels, spreading would break pieces up, and the vote of many small pieces is as flat as
-before.
+At finer levels, spreading would break pieces up, and the vote of many small pieces would be as flat
+as the field's vote without spreading.
 """
 PASSES = 6
 """Number of search iterations that spread a field, after the usual search of a level."""
 WEIGHT = 0.3
-"""Cost of a use u of 1, which is an even use, at `uniformity` 1, in units of patch distance."""
+"""Cost of an even use (u = 1) if `uniformity` is 1, in units of patch distance."""
 MOST = 6.0
 """Use u above which the cost of a match no longer grows; an even use has u = 1."""
 _CHANNELS = 4
@@ -59,20 +61,20 @@ def spread(
     tick: Tick,
     **options: Any,
 ) -> Passes[tuple[Array, Array]]:
-    """Spread a field over more of the source, by passes for `Backend.run_together`.
+    """Yield passes for `Backend.run_together` that spread a field over more of the source.
 
     Parameters
     ----------
     backend
         The backend that runs the kernels.
     a, b
-        (HA, WA, C) and (HB, WB, C) int16, joined features.
+        (HA, WA, C) and (HB, WB, C) int16, joined features of the content and of the sheet.
     field
         (HA, WA, 2) int32, the field of the usual search.
     sheet
         Layout of `b`.
     uniformity
-        Strength of the effect, 0 to 1.
+        The setting `uniformity`, 0 to 1.
     tick
         Called with the share of the work that is done.
     **options
@@ -81,7 +83,8 @@ def spread(
     Returns
     -------
     nnf, distance
-        (HA, WA, 2) int32 and (HA, WA) float32. The distances do not include the cost of uses.
+        (HA, WA, 2) int32 and (HA, WA) float32. The distances do not include the second term of the
+        cost.
     """
     xp, patch = backend.xp, options["patch"]
     query, key = _widened(xp, a), _widened(xp, b)

@@ -8,6 +8,7 @@ networks.
 
 No file is trusted: each is checked before it is used, and code in it is never run.
 
-These modules may import `errors` and `files`. `export` needs the extra `export`; `weights` and
-`pull` import packages of that extra only when they need them.
+Of the other parts of the package, these modules import only `errors` and `files`. The module
+`export` needs the extra `export`; `weights` and `pull` import packages of that extra only when they
+need them.
 """

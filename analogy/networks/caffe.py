@@ -62,7 +62,8 @@ def _blob(message: memoryview) -> np.ndarray:
 def read_layers(path: Path, wanted: Collection[str]) -> dict[str, list[np.ndarray]]:
     """Return the blobs of the `wanted` layers: name of a layer -> its blobs.
 
-    Layers without blobs are left out. Raises `ModelError` for a damaged file.
+    Layers without blobs are left out. Raises `ModelError` if the file is damaged, or if two of the
+    layers have the same name.
     """
     layers: dict[str, list[np.ndarray]] = {}
     for number, layer in fields(open_message(path)):

@@ -18,7 +18,7 @@ CARD = "model.json"
 _MOST_BYTES = 1 << 20
 """Largest card that is read, in bytes."""
 _WIDEST = 1 << 16
-"""Maximum number of channels of a layer."""
+"""Largest number of channels of a layer that a card may give."""
 _FILE_NAME = re.compile(r"[\w-][\w.-]{0,99}", re.ASCII)
 """Pattern of the names of a model's files."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -38,7 +38,7 @@ class Card:
     widths : tuple of int
         Channels of relu1_1 .. relu5_1.
     source : str
-        The file of weights from which the model was made.
+        Description of the file of weights from which the model was made.
     licence : str
         Licence of the weights, and their owner.
     sha256 : mapping of str to str

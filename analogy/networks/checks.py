@@ -14,14 +14,14 @@ from .protobuf import fields, open_message
 from .published import digest_of
 
 _DEEPEST = 16
-"""Maximum depth of graphs within graphs."""
+"""Largest depth of graphs within graphs that is accepted."""
 
 
 class ModelFiles:
     """Files of a model's folder, each checked at its first use, and again after a change.
 
-    The attribute `cure` says what to do about a damaged file. It is the end of each message about
-    a damaged file.
+    The attribute `cure` says what to do about a damaged file. The error messages of `path` end with
+    it.
     """
 
     def __init__(self, folder: Path, card: Card, cure: str):
@@ -62,18 +62,18 @@ class ModelFiles:
 def external_files(path: Path) -> list[str]:
     """Return the names of the files in which the graph at `path` stores weights.
 
-    Raises `ModelError` if the graph is damaged.
+    Raises `ModelError` if the graph cannot be read or is damaged.
     """
     try:
         return list(dict.fromkeys(_of_message(open_message(path), _MODEL, 0)))
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
-    except (OSError, ValueError) as error:  # an empty file raises ValueError
+    except (OSError, ValueError) as error:  # `mmap` raises ValueError for an empty file
         raise ModelError(f"{path} cannot be read: {reason(error)}; export the model again") from error
 
 
 _MODEL = {7: "graph", 25: "function"}
-"""Fields of an ONNX model (onnx.proto) -> kinds of messages in them that may contain tensors."""
+"""Field of an ONNX model (onnx.proto) that may contain tensors -> kind of the messages in it."""
 _WITHIN = {
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
     "function": {7: "node", 11: "attribute"},
@@ -82,14 +82,14 @@ _WITHIN = {
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {13: "entry"},
 }
-"""Kind of message -> its fields -> kinds of messages in them that may contain tensors."""
+"""Kind of a message -> each field that may contain tensors -> kind of the messages in it."""
 
 
 def _of_message(data: memoryview, within: dict[int, str], depth: int) -> Iterator[str]:
     """Yield the names of the files of weights that a message refers to.
 
-    `within` maps the fields of the message to the kinds of messages in them. `depth` is the number
-    of graphs around the message.
+    `within` maps the numbers of the message's fields to the kinds of messages in them. `depth` is
+    the number of graphs around the message.
     """
     for number, value in fields(data):
         kind = within.get(number)
@@ -113,8 +113,8 @@ def check_graph(path: Path, card: Card, session: Any) -> None:
     """Check that a graph has the inputs and outputs that the card requires.
 
     The graph was loaded from `path`. `session` is an ONNX Runtime session, or an object with the
-    same `get_inputs` and `get_outputs`. Raises `ModelError` with the first input or output that is
-    missing or has another type or shape.
+    same `get_inputs` and `get_outputs`. Raises `ModelError` if there are other inputs, or if an
+    input or an output is missing or has another type or shape.
     """
     channels = (3, *card.widths)  # the channels of the picture and of relu1_1 .. relu5_1
     kind, _, number = path.stem.partition("_")
@@ -156,9 +156,9 @@ def check_graph(path: Path, card: Card, session: Any) -> None:
 
 
 def _fits(shape: Sequence[int | str | None], channels: int | None, axis: int) -> bool:
-    """Return whether `shape` is (1, channels, any, any), with the channels at `axis`.
+    """Return whether a graph's `shape` fits (1, channels, height, width) with any height and width.
 
-    Without `channels`, it must be the shape of a scalar.
+    The channels are at `axis`. Without `channels`, `shape` must be that of a scalar.
     """
     if channels is None or len(shape) != 4:
         return channels is None and not shape

@@ -1,13 +1,14 @@
 """ONNX graphs of a VGG network: its features, the objective of the inversion, and a gradient step.
 
 An inference runtime has no automatic differentiation. So this module writes the gradient of the
-objective into the graph as ordinary nodes. The gradient of each operation is:
+objective into the graph as ordinary nodes. The rules are:
 
 * The loss is sum (y - target)^2, and d loss / d y = 2 (y - target).
-* A 3 x 3 convolution (stride 1, zero padding) becomes a convolution with the kernel turned by 180
-  degrees and its two channel axes swapped.
-* The gradient at the input of a ReLU equals that at its output where the output is positive, and is
-  0 elsewhere.
+* The gradient at the input of a 3 x 3 convolution (stride 1, zero padding) is the gradient at its
+  output, convolved with the same kernel after a turn by 180 degrees and a swap of the two channel
+  axes.
+* The gradient at the input of a ReLU equals the gradient at its output where the output is
+  positive, and is 0 elsewhere.
 * A 2 x 2 max pooling passes the gradient to the largest of its four inputs, in equal shares if
   several are the largest.
 
@@ -16,10 +17,10 @@ So a map of H x W becomes a map of ceil(H / 2) x ceil(W / 2), and each position 
 coarser map. In the objective, the graph pads the map with zeros to even sides instead. The result
 is the same, because the output of a ReLU is never below zero, and the gradient stays simple.
 
-Masks are products with 0 and 1, since ONNX Runtime takes ten times as long for `Where`. If a
-pooling follows a ReLU, the ReLU's mask is applied to the gradient at the output of the pooling,
-which has a quarter of the numbers. The result is the same, because the largest of four inputs,
-which alone gets the gradient, is positive exactly if the output of the pooling is positive.
+A mask is applied as a product with 0 or 1, since ONNX Runtime takes ten times as long for `Where`.
+If a pooling follows a ReLU, the ReLU's mask is applied to the gradient at the output of the
+pooling, which has a quarter of the elements. The result is the same, because the largest of four
+inputs, which alone gets the gradient, is positive exactly if the output of the pooling is positive.
 
 A model is a folder with `features.onnx`, `invert_5.onnx` .. `invert_2.onnx`, `step_5.onnx` ..
 `step_2.onnx`, the `weights.bin` that they share, and `model.json` (see `models`). The package
@@ -54,11 +55,13 @@ _ALIGNMENT = 64
 """Alignment of the constants in the file of weights, in bytes (a cache line of a processor)."""
 
 SPAN = 2
-"""Number of levels from relu(L) back to the free variable relu(L - 2) (at L = 2, the picture).
+"""Number of levels from relu(L) in the objective back to its variable relu(L - 2).
+
+At L = 2 the variable is the picture.
 
 This departs from the paper (section 4.3), which goes back one level. The authors' program goes back
 two, which constrains the solution more. With two levels, results were nearer to nine published
-results: the mean distance of features was 0.137 instead of 0.140.
+results: the mean feature distance was 0.137 instead of 0.140.
 """
 
 NEAR = (5, 4)
@@ -66,8 +69,8 @@ NEAR = (5, 4)
 
 At these levels the network first computes relu(L - 1) from relu(L - 2). Results are as near to the
 published results as with a step over two levels, and the step takes three fifths of the time. With
-such steps at all levels, the mean distance of features was 0.1446; with steps over two levels at
-all levels it was 0.1424 (seven results, mean of three seeds).
+steps over one level at all levels, the mean feature distance from seven published results was
+0.1446 (mean of three seeds); with steps over two levels at all levels it was 0.1424.
 """
 
 
@@ -165,7 +168,7 @@ def _pool(g: _Graph, x: str) -> tuple[str, str]:
 
 
 def _double(g: _Graph, x: str) -> str:
-    """Add a node that repeats each position of `x` in 2 x 2 positions."""
+    """Add a node that repeats each value of `x` at 2 x 2 positions."""
     scales = g.constant("twice", [1, 1, 2, 2], np.float32)
     return g.op(
         "Resize", x, "", scales, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
@@ -285,10 +288,11 @@ def build_step(network: Network, level: int, dtype: Any = np.float32) -> ModelPr
     `target` is relu(L)_1. The output `reconstruction` is relu(L-1)_1 after the step. All three have
     channels last, because the search needs this layout, and ONNX Runtime is as fast with it.
 
-    The step goes from x to x - f / |f'|^2 f' (Polyak's length for a function f whose minimum is 0).
-    For pairs of random photographs, this length was within 2 % of the best length along the
-    gradient at levels 5 to 3, and within 4 % at level 2. At the levels of `NEAR`, x is relu(L-1)_1
-    of `start`, else it is `start`.
+    The step goes from x to x - (f / |f'|^2) f', where f is the objective and f' its gradient at x
+    (Polyak's length, for a function whose minimum is 0). For pairs of random photographs, this
+    length was within 2 % of the best length along the gradient at levels 5 to 3, and within 4 % at
+    level 2. At the levels of `NEAR`, x is relu(L-1)_1 of `start`; at the other levels, x is
+    `start`.
     """
     g = _Graph(dtype)
     x, finer = g.op("Transpose", "start", perm=[0, 3, 1, 2]), level - SPAN
@@ -323,7 +327,7 @@ def export(network: Network, folder: Path, card: Card) -> None:
 def _share_weights(models: Iterable[ModelProto]) -> bytes:
     """Move the large constants of all graphs to one file, and return the content of the file.
 
-    The file has one copy of each constant.
+    The file has one copy of each constant, even if several graphs use it.
     """
     content, offsets = bytearray(), {}
     for model in models:

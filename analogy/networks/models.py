@@ -1,7 +1,7 @@
 """Models on disk: finding, checking, writing and removing their folders.
 
 A model is a folder with the ONNX graphs of `GRAPHS`, one copy of the weights that they share
-(`WEIGHTS`), and its card `model.json`, which names the source, the owner and the licence of the
+(`WEIGHTS`), and its card `model.json`, which gives the source, the owner and the licence of the
 weights, and the SHA-256 of each file. `vgg16-compact` is part of the package. Other models are in
 the user's cache folder (see `pull`), or in any folder to which the user exported them.
 """
@@ -23,7 +23,7 @@ from .checks import ModelFiles
 from .published import PUBLISHED
 
 GRAPHS = ("features.onnx", *(f"{kind}_{level}.onnx" for level in (5, 4, 3, 2) for kind in ("invert", "step")))
-"""File names of the graphs: the features, and for each level the objective and a gradient step."""
+"""File names of the graphs: features, and for levels 5 to 2 the objective and a gradient step."""
 WEIGHTS = "weights.bin"
 """Name of the file with the weights of the graphs.
 
@@ -52,7 +52,7 @@ def find_cache() -> Path | None:
     """Return the folder of pulled models, or None if the user has no cache folder.
 
     The folder is `models` in the folder that the environment variable ANALOGY_HOME names, or else
-    in the user's cache folder. Raises `ModelError` if ANALOGY_HOME is not a path.
+    in the user's cache folder. Raises `ModelError` if the system refuses the path in ANALOGY_HOME.
     """
     home = os.environ.get("ANALOGY_HOME")
     folder = _folder(home, "ANALOGY_HOME") if home else user_cache()
@@ -68,14 +68,15 @@ def cache() -> Path:
 
 
 def installed() -> dict[str, Path]:
-    """Return the folders of the models on this machine by name, those of the package first.
+    """Return name -> folder of the models that come with the package and of the pulled models.
 
-    The cards of these models are not read, and may be damaged.
+    The former come first, and a pulled model with the name of one of them is left out. The cards of
+    the models are not read, and may be damaged.
     """
     found: dict[str, Path] = {}
     for root in filter(None, (shipped(), find_cache())):
         for card in sorted(root.glob(f"*/{CARD}")):
-            if not card.parent.name.startswith("."):  # such a folder is an unfinished model
+            if not card.parent.name.startswith("."):  # a dot marks an unfinished model
                 found.setdefault(card.parent.name, card.parent)
     return found
 
@@ -101,13 +102,14 @@ def locate(model: str | os.PathLike[str]) -> Path:
 
 
 def _folder(name: str, what: str) -> Path:
-    """Return the path `name`. Raises `ModelError` if no folder can have that name."""
+    """Return `name` as a path, with ~ expanded. Raises `ModelError` if the system refuses it."""
     try:
         folder = Path(name).expanduser()
         folder.stat()
     except FileNotFoundError:
         pass
-    # OSError: the name is too long. ValueError: it has a NUL. RuntimeError: "~user" does not exist.
+    # OSError: the name is too long, or may not be looked up. ValueError: the name has a NUL.
+    # RuntimeError: there is no such user as in "~user".
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"{what} {name!r:.100} is not a folder that can be read: {reason(error)}") from error
     return folder
@@ -159,7 +161,8 @@ def remove(name: str) -> Path:
 def add_file(folder: Path, name: str, content: bytes) -> None:
     """Add or replace a file in a model's folder, and write the file's checksum to the card.
 
-    Raises `OutputError` if the folder cannot be written to.
+    Raises `ModelError` if the card is missing or invalid, and `OutputError` if the folder cannot be
+    written to.
     """
     card = read_card(folder)
     sha256 = dict(card.sha256) | {name: hashlib.sha256(content).hexdigest()}

@@ -1,11 +1,10 @@
 """Reader for the convolutions of an ONNX graph, and for its preprocessing.
 
 It reads the graphs that MXNet, torch.onnx and tf2onnx write for a plain VGG-19 or VGG-16, and those
-of this project. The nodes between the input and the last convolution must be a chain of layers;
-branches off it are ignored. Before the first convolution there may be an affine map of each
-channel, an exchange of RGB and BGR, and the transposition of an input with channels last. These
-nodes become the network's preprocessing. A chain with any other node is refused, and the error
-names the node.
+of this project. The nodes from the input to conv5_1 must be a chain of layers; branches from this
+chain are ignored. Before the first convolution there may be an affine map of each channel, an
+exchange of RGB and BGR, and the transposition of an input with channels last. These nodes become
+the network's preprocessing. A chain with any other node is refused, and the error names the node.
 """
 
 from __future__ import annotations
@@ -73,7 +72,7 @@ def read_graph(path: Path) -> Contents:
 
     try:
         graph = onnx.load(path, format="protobuf", load_external_data=False).graph
-    except Exception as error:  # each implementation of protobuf raises different classes
+    except Exception as error:  # each implementation of protobuf raises its own exceptions
         raise ModelError(f"{DAMAGED} ({error})") from error
     return _Reader(onnx, graph).contents()
 
@@ -97,7 +96,10 @@ class _Reader:
         return {item.name: self.onnx.helper.get_attribute_value(item) for item in node.attribute}
 
     def value(self, node: Any, position: int) -> np.ndarray | None:
-        """Return the constant at a node's input `position`, or None if there is no such input."""
+        """Return the constant at a node's input `position`, or None if there is no such input.
+
+        Raises `ModelError` if the constant is not in the file.
+        """
         name = node.input[position] if len(node.input) > position else ""
         if not name:
             return None
@@ -120,7 +122,7 @@ class _Reader:
             flowing = [name for name in last.input if name and name not in self.tensors]
             last = makers.get(flowing[0]) if flowing else None
             if last is not None and id(last) in found:
-                raise ModelError(f"{_name(last)} has its own output as its input; expected a plain VGG-19")
+                raise ModelError(f"{_name(last)} depends on its own output; expected a plain VGG-19")
             if last is not None:
                 found[id(last)] = last
         chain = list(found.values())[::-1]
@@ -159,7 +161,7 @@ class _Reader:
             elif kind == "Relu" and layers:
                 wants_relu = False
             elif kind not in _ASIDE if layers else kind != "Identity" and not before.add(node):
-                raise ModelError(f"{where} comes before conv5_1; expected a plain VGG-19")
+                raise ModelError(f"{where} has no place before conv5_1; expected a plain VGG-19")
         return Contents(layers, before.preprocessing, before.transposed)
 
     def check(self, node: Any, padded: bool = False) -> None:
@@ -193,7 +195,7 @@ class _Reader:
 
 @dataclass
 class _Before:
-    """Preprocessing found so far: value * scale + shift for each channel of the graph's input.
+    """Preprocessing by the nodes so far: value * scale + shift for each channel of the input.
 
     `reversed` is True if the first convolution expects the channels of the input in the opposite
     order, `transposed` if a node transposed the input to channels first, and `scaled` if a node
@@ -217,7 +219,10 @@ class _Before:
         return node.op_type == "Transpose" and list(self.reader.attributes(node).get("perm", [])) == _TO_NCHW
 
     def add(self, node: Any) -> bool:
-        """Add a node before the first convolution, and return False if it is of an unknown kind."""
+        """Apply a node before the first convolution to the preprocessing.
+
+        Returns False, and changes nothing, if the node is of an unknown kind.
+        """
         if node.op_type in ("Sub", "Add", "Mul", "Div"):
             return self._affine(node)
         if node.op_type in ("Gather", "Slice"):
@@ -228,9 +233,9 @@ class _Before:
         return False
 
     def _affine(self, node: Any) -> bool:
-        """Add a node that adds, subtracts, multiplies or divides by constants.
+        """Apply a node that adds, subtracts, multiplies or divides by constants.
 
-        Returns False for any other node.
+        Returns False, and changes nothing, for any other node.
         """
         stored = [n for n in (0, 1) if node.input[n] in self.reader.tensors]
         if len(stored) != 1:
@@ -256,9 +261,9 @@ class _Before:
         return True
 
     def _reverse(self, node: Any) -> bool:
-        """Add a reversal of the channels, x[:, [2, 1, 0]] or x[:, ::-1].
+        """Apply a node that reverses the channels, x[:, [2, 1, 0]] or x[:, ::-1].
 
-        Returns False for any other node.
+        Returns False, and changes nothing, for any other node.
         """
         axis = 3 if self.channels_last else 1
         if node.op_type == "Gather":
@@ -270,8 +275,8 @@ class _Before:
             if starts is None or ends is None or axes is None or steps is None or starts.size != 1:
                 return False
             cut = slice(int(starts[0]), int(ends[0]), int(steps[0]))
-            # If the step is negative, ONNX clamps the end of a slice to the place before the first
-            # element.
+            # If the step is negative, an end below -3 means that the slice goes on to the first of
+            # the three channels.
             end = None if cut.stop < -3 else cut.stop
             fits = int(axes[0]) in (axis, axis - 4) and [0, 1, 2][cut.start : end : cut.step] == [2, 1, 0]
         if fits:
@@ -282,7 +287,7 @@ class _Before:
         """Return mean, std and bgr for `Network`, or None if there is no preprocessing.
 
         The input value that the graph turns into zero shows whether the graph expects pictures in
-        0..1 or in 0..255. Raises `ModelError` if that value fits neither range.
+        0..1 or in 0..255. Raises `ModelError` if the nodes fit neither range.
         """
         if not self.scaled and not self.reversed:
             return None
@@ -308,7 +313,7 @@ class _Before:
 def _per_channel(bias: np.ndarray | None, kernel: np.ndarray, where: str) -> np.ndarray:
     """Return the bias that an Add node adds, as one number for each channel.
 
-    Raises `ModelError` if the array has another shape than a bias.
+    Raises `ModelError` if the shape of the added array is not that of a bias.
     """
     shape = () if bias is None else bias.shape
     if bias is None or shape[-3:] != (len(kernel), 1, 1) or bias.size != len(kernel):

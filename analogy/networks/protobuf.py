@@ -12,10 +12,10 @@ from ..files.inputs import open_regular
 _TRUNCATED = "the file ends in the middle of a field, so it is truncated or damaged; download it again"
 """Message about a file that ends too early."""
 _MOST_FIELDS = 1 << 20
-"""Maximum number of fields of a message.
+"""Largest number of fields of a message that is accepted.
 
-Networks have a few hundred fields. A large damaged file could contain so many fields that reading
-them would take hours.
+The messages of a network have up to a few hundred fields. A large damaged file could contain so
+many fields that reading them would take hours.
 """
 
 Field = tuple[int, int | memoryview]
@@ -23,7 +23,7 @@ Field = tuple[int, int | memoryview]
 
 
 def open_message(path: Path) -> memoryview:
-    """Return the bytes of a file as a memory map, which reads a byte when it is used."""
+    """Return the bytes of a file as a memory map, which reads bytes when they are used."""
     with open_regular(path) as file:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
@@ -66,7 +66,8 @@ def fields(data: memoryview) -> Iterator[Field]:
             length = 8 if wire == 1 else 4
         else:
             raise ModelError(
-                f"a field has the type {wire}, which does not exist, so the file is damaged; download it again"
+                f"a field has the wire type {wire}, which no ONNX or Caffe file has, so the file is damaged; "
+                "download it again"
             )
         if position + length > len(data):
             raise ModelError(_TRUNCATED)

@@ -1,8 +1,8 @@
 """List of published VGG-19 weights: their addresses, owners, licences and checksums.
 
-The name of a model says who trained it: `vgg19` is the network of the paper, and each
-`vgg19-retrained...` was trained again by others. At each level, the scale of the features differs
-between these networks, so their results also differ.
+`vgg19` is the network of the paper. The networks `vgg19-retrained...` have the same layers, but
+others trained them again. The scale of the features at a level differs between these networks, so
+the results of transfers differ, too.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ PUBLISHED: Mapping[str, Published] = {
                     f"https://github.com/fchollet/deep-learning-models/releases/download/v0.1/{_NOTOP}",
                 ),
             ),
-            PublishedFile(  # seven times as large as Keras's file, and its server has no HTTPS
+            PublishedFile(  # by hand: it is seven times as large as Keras's file, and its server has no HTTPS
                 "VGG_ILSVRC_19_layers.caffemodel",
                 {"sha1": "239785e7862442717d831f682bb824055e51e9ba"},
                 size=574_671_192,
@@ -136,7 +136,7 @@ PUBLISHED: Mapping[str, Published] = {
 
 
 def digest(path: Path, kind: str) -> str:
-    """Return the checksum of a file in hexadecimal, by the algorithm `kind` of hashlib.
+    """Return the hexadecimal checksum of a file by the algorithm `kind` of hashlib.
 
     Raises `OSError` if the file cannot be read, or is a pipe or a device.
     """
@@ -145,7 +145,7 @@ def digest(path: Path, kind: str) -> str:
 
 
 def digest_of(file: IO[bytes], kind: str) -> str:
-    """Return the checksum of an open file in hexadecimal, by the algorithm `kind` of hashlib."""
+    """Return the hexadecimal checksum of an open file by the algorithm `kind` of hashlib."""
     algorithm = hashlib.new(kind, usedforsecurity=False)
     while block := file.read(1 << 20):
         algorithm.update(block)
@@ -160,9 +160,10 @@ def published(name: str) -> Published:
 
 
 def identify(path: Path, names: tuple[str, ...] | None = None) -> tuple[str, PublishedFile] | None:
-    """Return the name of a published model and its file that equals the file at `path`, or None.
+    """Return the published file that equals the file at `path`, after the name of its model.
 
-    Only the models with these `names` are compared, by default all published models.
+    Returns None if there is no such published file. Only the files of the models with these `names`
+    are compared, by default those of all published models.
     """
     for name in PUBLISHED if names is None else names:
         for file in PUBLISHED[name].files:

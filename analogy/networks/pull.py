@@ -1,11 +1,11 @@
 """Download of a published model, and conversion of weight files to models.
 
-A file is opened only after its checksum has been compared with the published checksum. A model
-appears in the cache completely or not at all: a process makes it in a scratch folder, and then
-moves it to its place in one step. The process locks its scratch folder. So any number of processes
-can pull models at the same time, and the next pull deletes the scratch folder of a killed process.
-Download and conversion need the extra `export`. Downloads use the proxies that the environment
-variables HTTPS_PROXY and NO_PROXY set.
+`pull` reads the weights in a file only after comparing the file's checksum with the published
+checksum. A model appears in the cache completely or not at all: a process makes it in a scratch
+folder, and then moves it to its place in one step. The process locks its scratch folder. So any
+number of processes can pull models at the same time, and the next pull deletes the scratch folder
+of a killed process. Download and conversion need the extra `export`. Downloads use the proxies that
+the environment variables HTTPS_PROXY and NO_PROXY set.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .models import cache, installed, shipped, verify
 from .published import PUBLISHED, Published, PublishedFile, digest, identify, published
 
 TIMEOUT = 30.0
-"""Time to wait for a server's answer or for its next bytes, in seconds."""
+"""Longest time to wait for a server's answer or for its next bytes, in seconds."""
 
 
 def pull(name: str, source: Path | None = None, *, progress: Any = False) -> Path:
@@ -87,22 +87,22 @@ def convert(path: Path, folder: Path, name: str | None = None, preprocessing: st
         Folder for the model, which must be new or empty.
     name : str, optional
         Name of the model. By default it is the name of the published model if the file is a
-        published file, else the name of the folder.
+        published file and `preprocessing` is None, else the name of the folder.
     preprocessing : str, optional
         A key of `weights.PREPROCESSING`, or None (see `weights.read`).
 
     Returns
     -------
     Card
-        Card of the model. If the file is not a published file, the card says that the training of
-        the weights is not known.
+        Card of the model. Unless the file is a published file and `preprocessing` is None, the card
+        says that the training of the weights is not known.
 
     Raises
     ------
     ModelError
         If the file cannot be converted.
     OutputError
-        If the folder cannot be written.
+        If the folder cannot be written to.
     """
     from .export import export
     from .weights import read
@@ -159,7 +159,7 @@ def _published_file(path: Path, name: str, model: Published) -> PublishedFile:
 
 
 def _download(name: str, model: Published, scratch: Path, progress: Any) -> tuple[PublishedFile, Path]:
-    """Download one of the model's files, and return it with its path.
+    """Download one of the model's files, and return its description and its path.
 
     The files and their addresses are tried in order, until a download has the right checksum.
     Raises `ModelError` if no download has it.
@@ -195,7 +195,7 @@ def _download(name: str, model: Published, scratch: Path, progress: Any) -> tupl
 
 
 def _reason(error: BaseException) -> str:
-    """Return the innermost cause of a failed request, for messages."""
+    """Return the HTTP status of a failed request, or else the innermost cause of the failure."""
     response = getattr(error, "response", None)
     if response is not None:
         return f"HTTP status {response.status_code}"

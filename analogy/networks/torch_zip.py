@@ -1,4 +1,4 @@
-"""Reader for the tensors of a `.pth` file, without PyTorch, that runs no code from the file.
+"""Reader for the tensors of a `.pth` file, which needs no PyTorch and runs no code from the file.
 
 `torch.save` writes a zip with a pickle of names and shapes, `data.pkl`, and the values of each
 storage in a separate file, `data/KEY`. A pickle is a small program that may call any function. This
@@ -27,10 +27,10 @@ from ..errors import ModelError
 _MAX_PICKLE = 1 << 20
 """Largest pickle that is read, in bytes; the pickle of a state dict has a few kilobytes."""
 _MAX_SIDES = 16
-"""Maximum number of dimensions of a tensor."""
+"""Largest number of dimensions of a tensor that is accepted."""
 _STORAGES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "BFloat16Storage": "bfloat16",
              "LongStorage": "<i8", "IntStorage": "<i4", "ByteStorage": "u1", "BoolStorage": "?"}  # fmt: skip
-"""Type of a storage in PyTorch -> dtype in NumPy; "bfloat16", which NumPy lacks, is kept."""
+"""Type of a storage in PyTorch -> dtype in NumPy; "bfloat16" stays, as NumPy lacks it."""
 
 
 class _Tensor(NamedTuple):
@@ -71,7 +71,7 @@ class _RebuildParameter:
 
 
 class _EmptyDict:
-    """Replacement of the class OrderedDict, which makes an empty dict."""
+    """Replacement of the class OrderedDict; it can only make an empty OrderedDict."""
 
     __slots__ = ()
 
@@ -143,14 +143,14 @@ class TorchZip:
         self._zip.close()
 
     def _open(self) -> tuple[str, dict[str, _Tensor]]:
-        """Return the folder in the zip and the tensors by their names.
+        """Return the name of the folder in the zip, and the tensors by their names.
 
         Raises `ModelError` if the zip has no state dict that can be read.
         """
         names = [name for name in self._zip.namelist() if re.fullmatch(r"([^/]+/)?data\.pkl", name)]
         if len(names) != 1:
             raise ModelError(
-                "it is a zip file without data.pkl, so torch.save did not write it; give a file of weights"
+                f"it is a zip file with {len(names)} files data.pkl, but torch.save writes one; give a file of weights"
             )
         root = names[0].removesuffix("data.pkl")
         if f"{root}byteorder" in self._zip.namelist() and self._bytes(f"{root}byteorder") != b"little":

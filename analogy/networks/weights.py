@@ -12,8 +12,9 @@
 The kind of a file is found by its content, not by its name. Code in a file is never run, and links
 to other files are not followed. Networks of any widths are accepted, and so is VGG-16. Layers after
 conv5_1 are ignored. A file does not say which preprocessing its weights were trained with, except
-that an ONNX graph may contain it. By default, `read` assumes the preprocessing of the published
-file of the same kind, and the caller can choose another.
+that an ONNX graph may contain it. By default, `read` uses the preprocessing in an ONNX graph, or
+else a usual preprocessing: "caffe" for files of Keras and Caffe and for graphs with channels last,
+"compact" for this project's names, and "imagenet" for all others. The caller can choose another.
 """
 
 from __future__ import annotations
@@ -49,9 +50,10 @@ PREPROCESSING: Mapping[str, dict[str, Any]] = {
 """
 
 _MOST_VALUES = 1 << 24
-"""Maximum number of elements of an array; VGG-19 has up to 2.4 million.
+"""Largest number of elements of an array in a Keras file that is accepted.
 
-A damaged file of a few bytes can state any number.
+The arrays of VGG-19 have up to 2.4 million elements. A damaged file of a few bytes can state any
+number.
 """
 
 Found = tuple[dict[str, np.ndarray], str | Callable[[], Mapping[str, Any]]]
@@ -69,8 +71,8 @@ def read(path: Path, preprocessing: str | None = None) -> tuple[Network, str]:
     path : Path
         The file.
     preprocessing : str, optional
-        A key of `PREPROCESSING`; None for the preprocessing of the published file of the same
-        kind, or for the preprocessing in an ONNX graph.
+        A key of `PREPROCESSING`. None stands for the preprocessing in an ONNX graph, or else for
+        the usual preprocessing of such a file (see the docstring of the module).
 
     Returns
     -------
@@ -199,7 +201,8 @@ def _read_keras(path: Path) -> Found:
     weights: dict[str, np.ndarray] = {}
 
     def visit(name: Any, item: Any) -> None:  # h5py does not call this for links
-        layer = re.findall(r"block\d_conv\d", name) if isinstance(name, str) else []  # a damaged name is bytes
+        # h5py gives a damaged name as bytes.
+        layer = re.findall(r"block\d_conv\d", name) if isinstance(name, str) else []
         if not layer or not isinstance(item, h5py.Dataset) or name.startswith("optimizer"):
             return
         layer = layer[-1].replace("block", "conv").replace("_conv", "_")

@@ -92,7 +92,7 @@ def test_the_page_states_common_settings_once_and_different_ones_for_each_job(tm
     assert "Settings: ratio 0.5, photo True; all others have their defaults\n" in one
     assert one.count("ratio") == 1
     two = text(Settings(ratio=0.5, seed=3, photo=True), Settings(photo=True))
-    assert "Settings: photo True, ratio, seed differ between the jobs; all others have their defaults\n" in two
+    assert "Settings: photo True, the jobs differ in ratio, seed; all others have their defaults\n" in two
     assert "1.png 1.0 s, ratio 0.5, seed 3" in two and "2.png 1.0 s, ratio 1.0, seed 0" in two
 
 

@@ -74,7 +74,7 @@ def test_the_shape_of_the_pixels_is_kept(tmp_path: Path, suffix: str, rotation: 
 def test_a_pixel_shape_that_the_container_cannot_hold_is_logged(tmp_path: Path, caplog) -> None:
     film = make(tmp_path / "film.mp4", sample_aspect_ratio=Fraction(4, 3))
     prepare(film, tmp_path / "new.webm")
-    assert "cannot hold the shape of the film's pixels, 4:3, as vp9; players show it narrower" in caplog.text
+    assert "cannot hold the shape of the film's pixels, 4:3, as vp9; players show the video narrower" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_unusual_codecs_stay_and_show_the_same_pictures(
             (91, 151),
             "new.mov",
             ("h264", "yuv444p"),
-            "151 x 91 pixels is odd, so it is written as h264",
+            "151 x 91 pixels is odd, so the video is written as h264",
         ),
         (
             "grey.mkv",

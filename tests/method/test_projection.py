@@ -110,7 +110,7 @@ def test_a_projection_that_the_card_does_not_name_is_ignored(folder) -> None:
 def test_too_narrow_a_network_and_too_few_photographs_are_refused(folder, photos, tmp_path) -> None:
     with pytest.raises(
         ModelError,
-        match=r"widths .* need no projection; a projection is for levels with more channels than \[16, 32, 64, 256",
+        match=r"its levels have .* channels and need no projection; a projection is for levels with more than \[16, 32",
     ):
         add_projection(Features(folder, BACKEND), photos)
     (tmp_path / "few").mkdir()

@@ -33,7 +33,7 @@ FOLDERS = {
     "maps of another size": "features.onnx failed while it ran",
     "features that need more memory than there is": "the network needs more memory than there is",
     "an empty graph": "features.onnx cannot be read",
-    "a graph of random bytes": "features.onnx: a field has the type 7",
+    "a graph of random bytes": "features.onnx: a field has the wire type 7",
     "graphs within graphs": "features.onnx: graphs are nested more than",
     "a projection of a sixth level": "has an array 'level6'; its arrays must be named level1 to level5",
     "a projection to 0 channels": r"level1 is float32 \(16, 0\)",
