@@ -211,7 +211,7 @@ def next_level(network: Features):
 
 @pytest.fixture(scope="module")
 def searched(network: Features):
-    """Return a source, the size of another picture, and the other's fields into it for three seeds."""
+    """Return a source, the size of a content, and the content's fields into it for three seeds."""
     a, source = picture(64, 80, 1), picture(72, 64, 2)
     settings = [Settings(inversion="vote", seed=seed) for seed in range(3)]
     return source, (64, 80), [matched(network, pair(a, source), each)["ab"] for each in settings]
