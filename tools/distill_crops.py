@@ -78,7 +78,10 @@ def training_crop(photos: list[Path], side: int, seed: int, k: int) -> Crop:
 
 
 def plain_crop(photos: list[Path], side: int, seed: int, k: int) -> Crop:
-    """Make crop `k` for the principal directions: a random square of a photograph, unchanged."""
+    """Make crop `k` of those from which the principal directions of the features are computed.
+
+    It is a random square of a photograph, in no special look.
+    """
     rng = np.random.default_rng([seed, side, k, 3])
     return Crop(np.array(_random_square(photos, side, rng)), rng)
 

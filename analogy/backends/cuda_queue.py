@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from typing import Any
 
 _FLAGS = 64
-"""Number of checks whose flags are allocated as one array and read together."""
+"""Number of checks for values that are not finite whose flags are allocated and read together."""
 
 
 class _Required(threading.local):

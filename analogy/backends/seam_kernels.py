@@ -167,7 +167,7 @@ def keep_edges(
 
 
 def divergence(y0: Int64, y1: Int64, seams: Float32s, h: Int64, w: Int64, out: Float32s) -> None:
-    """Write the divergence of the differences (see `Backend.divergence`)."""
+    """Write the divergence of voted differences between neighbours (see `Backend.divergence`)."""
     for y in range(y0, y1):
         for x in range(w):
             p = y * w + x

@@ -116,7 +116,7 @@ def copies(
 
 
 def copyable(path: Path, form: str, label: str) -> list[int]:
-    """Return the indices of a video's streams, other than pictures, that a container accepts.
+    """Return the indices of a video's streams that a container accepts, without video streams.
 
     `form` is FFmpeg's name of the container, and `label` is the name of the new video in messages.
     The function logs each stream that is left out, except those of `_is_kept_otherwise`.

@@ -8,8 +8,9 @@ smaller. `hold` changes the stored distances before the search begins:
 * Around a pin, a position may get the match with the pin's offset. This match is stored with its
   patch distance minus a bonus.
 
-The search then behaves as if the bonus were part of the patch distance. `Held.restore` puts the
-true patch distances back after the search.
+The search then behaves as if the bonus were part of the patch distance: a stored distance only
+falls during the search, so a match with a bonus that has been replaced would lose again.
+`Held.restore` puts the true patch distances back after the search.
 """
 
 from __future__ import annotations

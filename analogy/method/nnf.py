@@ -109,8 +109,9 @@ def passes(
     seed
         Seed of the random search.
     most
-        Upper bound of the product of a vector of `a` and a vector of `b`; None for the bound of
-        joined features.
+        Upper bound of the product of a vector of `a` and a vector of `b`, by which the kernels can
+        reject a candidate before they have read its whole patch; None for the bound of joined
+        features.
     first_jumps
         Jumps of the propagation in the first iteration, in positions.
     labels

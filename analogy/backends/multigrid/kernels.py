@@ -40,9 +40,10 @@ class Form(NamedTuple):
     """Quadratic form on a grid.
 
     `planes` is the array of its planes, `size` is the number of positions of the grid, and `w` its
-    number of columns. The plane of the mass begins at index 0 of the array, and `right`, `down`,
-    `falling` and `rising` are the indices at which the other planes begin. The last two planes
-    exist only if `nine` is true. A row of the matrix A has at most nine numbers other than zero if
+    number of columns. The plane of the masses begins at index 0 of the array, and the planes of the
+    couplings begin at the indices `right`, `down`, `falling` and `rising` (the comment on
+    multigrid in `contract.Backend` defines them). The last two planes exist only if
+    `nine` is true. A row of the matrix A has at most nine numbers other than zero if
     `nine` is true, and at most five otherwise.
     """
 
