@@ -67,7 +67,7 @@ def principal(pools: list[dict[str, np.ndarray]], level: int) -> torch.Tensor:
 
 
 def relative_error(value: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the mean squared error of `value`, divided by the variance among the rows of `target`."""
+    """Return the mean squared error of `value`, divided by the variance of the rows of `target`."""
     return (value - target).square().mean() / (target - target.mean(0)).square().mean()
 
 

@@ -27,7 +27,9 @@ from analogy.errors import AnalogyError
     required=True,
     help="Folder of the model; it must be new or empty.",
 )
-@click.option("--name", help="Name of the model.  [default: the name of the model if FILE is a published file, or of the folder]")
+@click.option(
+    "--name", help="Name of the model.  [default: the name of the model if FILE is a published file, or of the folder]"
+)
 @click.option(
     "--preprocessing",
     type=click.Choice(["caffe", "imagenet", "compact"]),
