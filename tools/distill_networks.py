@@ -43,7 +43,7 @@ class Vgg(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """The device of the weights."""
+        """The device on which the weights are."""
         return self.mean.device
 
     def kernel(self, name: str) -> torch.Tensor:

@@ -52,7 +52,8 @@ def main(frames: str, painted: str, key: Path) -> None:
     film, result = open_frames(frames), open_frames(painted)
     if len(film.names) != len(result.names):
         raise click.UsageError(
-            f"{frames} has {len(film.names)} frames, and {painted} has {len(result.names)}; give equal numbers"
+            f"{frames} has {len(film.names)} frames, and {painted} has {len(result.names)}; "
+            "give the same number of frames"
         )
     whole = detail(read_picture(key).rgb)
     pairs = [(film.read(index).rgb, result.read(index).rgb) for index in range(len(film.names))]

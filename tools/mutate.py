@@ -45,7 +45,7 @@ A limit below `SHORTEST_LIMIT` is raised to it.
 """
 
 _NOT_COMPILED = re.compile(r"do not compile for the simulator|^E +(SyntaxError|numba\.core\.errors\.)", re.MULTILINE)
-"""Pattern of the output of pytest if the code of a mutant does not compile."""
+"""Pattern that is found in the output of pytest if the code of a mutant does not compile."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ PARTS = {
 
 
 class Copy:
-    """A copy of the project, in which one mutant after another replaces its file."""
+    """A copy of the project, in which one mutant after another replaces the original file."""
 
     def __init__(self, root: Path, folder: Path):
         self.folder = folder

@@ -89,7 +89,7 @@ _WORD = re.compile(r"[\w.=+-]+")
 """Pattern of a string that names an option or a kernel; strings with spaces are messages."""
 
 _UNTESTABLE_KEYWORDS = {"thread_name_prefix", "slots", "frozen", "strict"}
-"""Keywords that change no result: names of threads, and guards against faults in the code."""
+"""Keyword arguments that change no result: names of threads, and guards against faults in code."""
 _THREADS = {"Thread", "Timer"}
 """Classes whose keyword `name` is the name of a thread."""
 _LOGGERS = {"_log", "log", "logger"}

@@ -119,11 +119,11 @@ class Launch(NamedTuple):
     """The work of one launch."""
 
     operations: float = 0
-    """Operations on float32."""
+    """Float32 operations of convolutions."""
     memory: float = 0
-    """Bytes that are read and written."""
+    """Bytes that the launch reads from the memory and writes to it."""
     compared: float = 0
-    """Bytes of patches that are compared."""
+    """Bytes of the patches that the launch compares, read from the first-level cache."""
     steps: float = 0
     """Number of positions of a line that are solved one after the other."""
 

@@ -82,7 +82,7 @@ class Layer(NamedTuple):
         return layer_png(self.pixels(part), part.width, part.height, self.bits())
 
     def regions(self, part: Rectangle) -> list[Region]:
-        """Return the layers of this group as regions of `part`, from the lowest to the highest."""
+        """Return the layers of this group as regions within `part`, the lowest layer first."""
         layers = [Layer(self.document, each) for each in self.node.childNodes() if _is_layer(each)]
         return [Region(each.node.name().strip(), alpha_of(each.pixels(part), each.bits())) for each in layers]
 
