@@ -42,11 +42,11 @@ if TYPE_CHECKING:
     from .shared_engine import transfer
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-"""Environment variable that keeps ONNX Runtime 1.29 and newer from opening network connections.
+"""Environment variable that turns off the telemetry of ONNX Runtime 1.29 and newer.
 
-It also keeps ONNX Runtime from writing an identifier of the device into the user's cache folder.
-ONNX Runtime reads the variable only once, when it is loaded, so this module sets the variable
-before any other module can load ONNX Runtime.
+ONNX Runtime then opens no network connections, and writes no identifier of the device into the
+user's cache folder. ONNX Runtime reads the variable only once, when it is loaded, so this module
+sets the variable before any other module can load ONNX Runtime.
 """
 
 _MODULES = {

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from analogy.backends import compiled
 from analogy.backends.cpu import CpuBackend
 from analogy.errors import DeviceError
 
@@ -62,6 +63,13 @@ def gpu_report(request: pytest.FixtureRequest) -> list[str]:
     lines: list[str] = []
     request.config.stash[GPU_REPORT] = lines
     return lines
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_kernels() -> None:
+    """Compile the kernels of the CPU, since otherwise the first command would log this step."""
+    for module in compiled.KERNELS:
+        compiled.load(module)
 
 
 @pytest.fixture

@@ -201,7 +201,7 @@ def test_an_enlarged_field_takes_full_size_pixels_of_each_example(cpu_engine: En
 @pytest.mark.parametrize(
     ("examples", "options", "error", "words"),
     [
-        ([], {}, ImageError, "b_prime is an empty list; give one or more pictures whose looks A should get"),
+        ([], {}, ImageError, "b_prime has no picture; give one or more pictures whose looks A should get"),
         (2, {"b": [noise(32, 32, 3)]}, ImageError, "B: 1 picture given for 2 pictures B'; give one for each B'"),
         (2, {"mask_a": noise(32, 32), "mask_b": noise(32, 32)}, ImageError,
          "the mask of B': 1 picture given for 2 pictures B'"),

@@ -21,8 +21,8 @@
 
 This module only re-exports names for the rest of the package; no module of `backends` imports it.
 
-These modules may import `files`, `progress` and `errors`. Numba, CuPy and ONNX Runtime are imported
-only when `get_backend` makes a backend.
+These modules may import `files`, `progress` and `errors`. Importing this package imports neither
+Numba, nor CuPy, nor ONNX Runtime.
 """
 
 from .choice import CHOICES, DEVICES, MOST_THREADS, Device, check_device, get_backend

@@ -81,7 +81,8 @@ def get_backend(device: Device = "auto", threads: int | None = None) -> Backend:
         except (DeviceError, MemoryLimitError) as error:
             if device != "auto":
                 raise
-            # A user without CuPy does not expect to use a GPU, so the line is for debugging only.
+            # A user without CuPy does not expect to use a GPU, so this user's line has the level
+            # DEBUG.
             level = logging.INFO if find_spec("cupy") else logging.DEBUG
             cause, _, _ = str(error).partition(";")  # the rest of the message says what to do; `analogy info` shows it
             _log.log(level, "using the CPU: %s", cause)

@@ -37,7 +37,8 @@ class ControlGroups:
     def free_memory(self) -> int | None:
         """Return the number of bytes that this process may still allocate; None without a limit.
 
-        Memory in which the system caches files counts as free, since the system can release it.
+        Cached files that no process has read or written lately (`inactive_file`) count as free
+        memory, since the system can drop them.
         """
         free = []
         for group in self._limiting("memory"):
@@ -56,7 +57,7 @@ class ControlGroups:
 
         `controller` is "cpu" or "memory". Each of these groups may limit the process. Some of the
         folders may not exist: inside a container, the system often shows only the process's own
-        group, at the path of the outermost group.
+        group, as if this group were the outermost.
         """
         for line in _text(self.list_of_own).splitlines():
             _, controllers, path = line.split(":", 2)

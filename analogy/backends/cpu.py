@@ -1,8 +1,9 @@
 """CPU backend: NumPy arrays, compiled kernels, and a pool of threads.
 
-Each call of a kernel splits its rows into bands, which the threads of the pool run. `compiled`
-loads the kernels. Numba's parallel loops are not used, because they take long to compile, and are
-not safe in a server, which calls kernels from several threads.
+A call of a kernel on a large array splits the rows or the columns into bands, and the threads of
+the pool run the kernel on these bands. `compiled` loads the kernels. Numba's parallel loops are not
+used, because they take long to compile, and are not safe in a server, which calls kernels from
+several threads.
 """
 
 from __future__ import annotations
@@ -26,13 +27,16 @@ from .multigrid import coarse_sides
 _log = logging.getLogger("analogy")
 
 _COMPILE_NOTICE_SECONDS = 1.0
-"""Time, in seconds, that loading kernels takes before a log line says that they are compiled."""
+"""Time in seconds after which a log line says that the kernels are being compiled.
+
+There is no line if the kernels are loaded by then.
+"""
 _MODULE_OF = {kernel: module for module, kernels in compiled.KERNELS.items() for kernel in kernels}
 """Name of a kernel -> name of the module that contains it."""
 _SERIAL_PRODUCT = 1 << 18
 """Largest number of multiplications in a matrix product for which OpenBLAS starts no threads."""
 _SHARED_SIZE = 1 << 15
-"""Smallest number of values in an array for which two threads are faster than one."""
+"""Smallest number of values for which a kernel runs faster with two threads than with one."""
 
 
 class CpuBackend:
@@ -41,7 +45,7 @@ class CpuBackend:
     Parameters
     ----------
     threads
-        Number of threads; None for one per available core.
+        Number of threads; None for one per core that this process may use.
     """
 
     name = "cpu"
@@ -285,7 +289,7 @@ class CpuBackend:
         self._bands(y.shape[0] * y.shape[1], "combine", a, x, b, y, y.shape[2], size=y.size)
 
     def _load(self, module: str) -> Any:
-        """Return the kernels of a module, and log one line if compiling them takes long."""
+        """Return the kernels of a module, and log one line if this takes long."""
         if module not in self._loaded:
             notice = threading.Timer(
                 _COMPILE_NOTICE_SECONDS, _log.info, ["compiling the kernels for this CPU, which takes some seconds"]
@@ -329,12 +333,13 @@ class CpuBackend:
         tick
             Function that is called after each band with the share (0 to 1) of bands that are done.
         size
-            Number of values that the kernel works on. Below `_SHARED_SIZE`, the calling thread runs
-            the kernel on all rows.
+            Number of values that the kernel works on. If it is less than `_SHARED_SIZE`, the
+            calling thread runs the kernel on all rows, and `tick` is not called.
         bands
-            Number of bands. None means four per thread, or one per 32 rows if that is more: every
-            thread stays busy, and an interrupt ends the work soon. A kernel that goes down columns
-            is faster with few bands, since each band jumps in memory at every row.
+            Number of bands. None means four per thread, or one per 32 rows if that is more, but at
+            most one per row. With so many bands every thread stays busy, and an interrupt ends the
+            work soon. A kernel whose bands are columns is faster with few bands: the narrower a
+            band, the shorter the piece of each row that it reads in one run.
         """
         run = self._load(_MODULE_OF[kernel])[kernel]
         plain = [arg.ctypes.data if isinstance(arg, np.ndarray) else arg for arg in args]

@@ -3,11 +3,11 @@
 The constructor checks everything that the backend needs. If something is missing, the error says
 what it is, and what to do (see `probes`).
 
-Every method that uses the device enters `active` (see `cuda_queue`), so that it works whatever
-CuPy's current device and stream are. A caller of many methods enters `active` once around them,
-because entering takes time. The host waits for the
-device only to read results (`to_host`), and to read the checks of `require_finite` when the
-outermost `active` ends. It does not wait for ONNX Runtime after a run.
+Every method that uses CuPy enters `active` (see `cuda_queue`), so that it works whatever CuPy's
+current device and stream are. A caller of many methods enters `active` once around them, because
+entering takes time. The host waits for the device only to read results (`to_host`), and to read the
+checks of `require_finite` when the outermost `active` ends. It does not wait for ONNX Runtime after
+a run.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ from .multigrid import coarse_sides
 from .runtime import share_device_memory
 
 _LINES_TOGETHER = 64
-"""Largest number of lines in a half-sweep for which one block of threads does the whole relaxation.
+"""Largest number of lines in a half-sweep for which one launch does the whole relaxation.
 
-A half-sweep solves the even or the odd lines (rows or columns) of a grid.
+A half-sweep solves the even or the odd lines (rows or columns) of a grid. One block of threads per
+channel then does the four half-sweeps one after the other.
 """
 _LINES_PER_BLOCK = 32
 """Lines per block of threads in half-sweeps of more than `_LINES_TOGETHER` lines.
@@ -105,11 +106,14 @@ class CudaBackend:
         options = {
             "device_id": str(self.index),
             "user_compute_stream": str(self._queue.stream.ptr),
-            # TensorFloat-32 rounds each factor to 10 bits, which would change the matches.
+            # TensorFloat-32 rounds the mantissa of each factor to 10 bits, which would change the
+            # matches.
             "use_tf32": "0",
-            # cuDNN's exhaustive search for an algorithm would run again for each new size.
+            # cuDNN's exhaustive search for a convolution algorithm would run again for each new
+            # size.
             "cudnn_conv_algo_search": "HEURISTIC",
-            # If the pool doubled whenever it grows, it would leave little memory for CuPy.
+            # If ONNX Runtime's memory pool doubled whenever it grows, it would leave little memory
+            # for CuPy.
             "arena_extend_strategy": "kSameAsRequested",
         }
         _, total = self.xp.cuda.runtime.memGetInfo()
@@ -318,7 +322,7 @@ class CudaBackend:
         return Launch("random_search", a.shape[:2], own, (*shared, *counters, float(max_product)), unit, result)
 
     def _maps(self, a: Any, b: Any, nnf: Any, patch: int, frames: Any) -> tuple[Unit, tuple[Any, ...], tuple[Any, ...]]:
-        """Return a pass's unit, and the first arguments for `Launch.own` and `Launch.shared`."""
+        """Return a pass's unit, and the first of its arguments `Launch.own` and `Launch.shared`."""
         unit = unit_of(a.shape[2], a, b)
         own = a, b, nnf, frames, *a.shape[:2], *b.shape[:2], _count(frames)
         return unit, own, (unit.per_position, patch // 2)
@@ -436,5 +440,5 @@ def _form(form: Any) -> tuple[int, int, bool]:
 
 
 def _count(frames: Any) -> int:
-    """Return the number of frames; 0 if `frames` is None, so that `b` is one picture."""
+    """Return the number of frames; 0 for None tells a kernel that `b` is one picture."""
     return 0 if frames is None else len(frames)

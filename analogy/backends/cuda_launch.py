@@ -26,7 +26,7 @@ THREADS_PER_BLOCK = 256
 """Number of threads in a block that works on a rectangular tile of positions."""
 
 _FILES = "kernels.cu", "seams.cu", "multigrid/kernels.cu"
-"""Source files in the order in which they are joined; the last two use definitions of the first."""
+"""Source files in the order in which they are joined; the others use definitions of the first."""
 _FLOATS = {"ONE": ONE, "HALF": HALF, "ROUNDING": ROUNDING, "TINY": TINY}
 """Name of a constant that the compiler gets as a float definition -> its value."""
 _HASHES = "HASH_SEED", "HASH_ITERATION", "HASH_PIXEL", "HASH_STEP", "HASH_FIRST_MIX", "HASH_SECOND_MIX"
@@ -102,13 +102,13 @@ class Launch(NamedTuple):
 
 
 class Launcher:
-    """Launcher of the kernels on one device, which compiles them on first use.
+    """Launcher of the kernels on one device, which compiles a form of the kernels on its first use.
 
     Several threads may use it.
 
     The arguments of a launch are arrays of the device and numbers, in the order of the kernel's
-    parameters. A Python int is passed as int32, a Python float as float32, None as a null pointer,
-    and a NumPy number in its own type.
+    parameters. A bool, a Python int and a NumPy int64 are passed as int32, a Python float as
+    float32, and None as a null pointer. Other NumPy numbers are passed in their own types.
 
     Parameters
     ----------
@@ -159,9 +159,10 @@ class Launcher:
         self._function(name, unit.type)(grid, block, _packed(arguments))
 
     def over_lines(self, name: str, lines: int, per_block: int, *arguments: Any, channels: int = 1) -> None:
-        """Launch a kernel with one thread for each line (row or column) of each channel.
+        """Launch a kernel with `lines` threads for each channel, in blocks of `per_block` threads.
 
-        A block has `per_block` threads.
+        In most of these kernels, each thread works on one line (row or column). If `per_block` does
+        not divide `lines`, the last block is full, too, and its surplus threads do nothing.
         """
         grid = -(-lines // per_block), channels
         self._function(name, SINGLE.type)(grid, (per_block,), _packed(arguments))

@@ -1,13 +1,15 @@
 """Queue of a device: the CUDA stream that all work of this package on the device goes through.
 
 In a process, kernels, CuPy operations and ONNX Runtime share one non-blocking stream per device.
-The stream runs them in the order in which they were started, so that each finds its input complete,
-and the host need not wait. CuPy has a current device and a current stream for each thread. Within
-`active` they are the device and the stream of the queue. The work within `active` runs after the
-work that the calling thread had started before, and later work of this thread runs after it.
+The stream runs this work in the order in which it was started. So the input of each kernel is
+complete when the kernel runs, and the host need not wait. CuPy has a current device and a current
+stream for each thread. Within `active` these are the device and the stream of the queue. The work
+within `active` runs after the work that the calling thread had started before, and later work of
+this thread runs after it.
 
 Checks of values on the device do not make the host wait at once. A thread requests a check with
-`flag`, and the results of all its checks are read when its outermost `active` ends.
+`flag`. The results of a thread's checks are read when the thread's outermost `active` ends, or
+earlier if 64 of the results are unread.
 
 Several threads may put work into the stream. Only the runs of ONNX Runtime exclude each other
 (`network_lock`): two simultaneous runs of one session would share handles of cuDNN and cuBLAS,
@@ -35,7 +37,7 @@ class _Required(threading.local):
         Array (64,) int32 on the device with one number for each check: 0, or another number if the
         check has failed. None before the first check.
     failures
-        The error to raise for each check that fails, in the order of the flags.
+        The errors to raise if the checks fail, one for each check, in the order of the flags.
     """
 
     def __init__(self) -> None:
@@ -64,10 +66,11 @@ class Queue:
     def active(self) -> Iterator[None]:
         """Make the device and the stream current in the calling thread until the context ends.
 
-        The stream first waits for the work that the thread has started on the streams that were
-        current. At the end of the context, these streams wait for its work, and the device and the
-        stream that were current before it are current again. If a check (`flag`) has failed, the
-        outermost `active` raises its error.
+        The stream first waits for the work that the thread has started on its current streams, that
+        of the current device and that of this device. At the end of the context, these two streams
+        wait for the work in the context, and the device and the stream that were current before are
+        current again. If a check (`flag`) has failed, the outermost `active` raises the error of
+        this check.
         """
         if self.is_active():
             yield
@@ -102,8 +105,9 @@ class Queue:
     def flag(self, failure: Exception) -> Any:
         """Return a flag for a check: an int32 array on the device with the single number 0.
 
-        If a kernel writes another number to the flag, the outermost `active` raises `failure` when
-        it ends. The method must be called within `active`.
+        If a kernel writes another number to the flag, `failure` is raised when the thread's
+        outermost `active` ends, or when the thread requests a check while 64 results are unread.
+        The method must be called within `active`.
         """
         required = self._required
         if len(required.failures) == _FLAGS:
@@ -126,7 +130,7 @@ class Queue:
 
 @functools.cache
 def queue(xp: Any, index: int) -> Queue:
-    """Return the queue of a device, which all backends of the process share.
+    """Return the queue of a device, which all backends of this process on the device share.
 
     These backends also share the memory pool of ONNX Runtime. That is safe only because all work
     that uses the pool is in one stream.

@@ -27,7 +27,7 @@ The numbers are the kind, the rows and columns of the fine grid, those of the co
 
 
 class SmallSteps:
-    """Collection of multigrid steps on small grids, which `launch` runs as one kernel.
+    """Collection of multigrid steps on small grids, which `launch` runs in one launch of a kernel.
 
     A step on a large grid is launched at once, after the steps that were collected before. The
     object refers to the arrays of the collected steps, so that CuPy does not use their memory for
@@ -61,7 +61,7 @@ class SmallSteps:
             self._backend.prolongation(weights, c, u)
 
     def launch(self) -> None:
-        """Launch the collected steps as one kernel."""
+        """Run the collected steps in one launch of the kernel `small_steps`."""
         if not self._steps:
             return
         table = np.zeros(len(self._steps), STEP)
@@ -81,9 +81,9 @@ class SmallSteps:
         nine: bool = False,
         after: bool = False,
     ) -> bool:
-        """Collect a step on a small grid; return False for a step on a large grid.
+        """Collect a step on a small grid, and return True; return False for a large grid.
 
-        Before it returns False it launches the collected steps, so that the order is kept.
+        Before the method returns False, it launches the collected steps, so that the order is kept.
 
         Parameters
         ----------

@@ -11,10 +11,10 @@ _inline = njit(error_model="numpy")
 
 @_inline
 def frame_of(frames, count, row, hb, wb):
-    """Return the first row, the row after the last, and the columns of the frame around `row`.
+    """Return the first row, the row after the last, and the number of columns of a row's frame.
 
-    `frames` has `count` rows of three numbers each. If `count` is 0, the whole array of `hb` rows
-    and `wb` columns is one frame.
+    The frame is the one that contains `row`. `frames` is a flat array of `count` times three
+    numbers. If `count` is 0, the whole array of `hb` rows and `wb` columns is one frame.
     """
     if count == 0:
         return np.int64(0), hb, wb

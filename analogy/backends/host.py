@@ -8,7 +8,7 @@ from contextlib import suppress
 from .containers import SYSTEM, ControlGroups
 
 _RESERVED_FOR_THREADS = 600_000_000
-"""Address space, in bytes, that the C library will reserve for threads that have not started yet.
+"""Estimate of the address space, in bytes, that threads which have not started yet will reserve.
 
 The C library reserves a stack and a heap for each thread. Most of this space is never used as
 memory, but all of it counts towards a limit on the address space.

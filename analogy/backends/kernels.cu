@@ -1,6 +1,6 @@
-// CUDA kernels of the search and of features. NVRTC compiles them at run time. Backend in contract.py defines their
-// results. The algorithm is the same as in kernels.py: the same candidates in the same order, the same random numbers,
-// and the same comparison.
+// CUDA kernels of the search, of votes and of features. NVRTC compiles them at run time. Backend in contract.py defines
+// their results. The algorithm is the same as in kernels.py: the same candidates in the same order, the same random
+// numbers, and the same comparison.
 //
 // Layout. A group of blockDim.x threads, called lanes, works on each position of A. The number of lanes is a power of
 // two, at most that of a warp, and the lanes are neighbours in their warp. A block covers a tile of blockDim.y x
@@ -11,14 +11,15 @@
 //
 // Speed. For a patch with side P and C channels, a candidate takes P * P * C multiplications of 2 * P * P * C numbers
 // of two bytes. That is one multiplication for 4 bytes. A GPU can compute far more per byte of memory, so reading
-// limits the speed of a pass. It must read A and B once, which is 2 * C * (positions of A + positions of B) bytes. At
-// 448 x 448 x 128 that is 103 MB, but four candidates of a 3 x 3 patch read 3.7 GB. The caches must provide the
-// difference. The patches of a tile overlap, and so do the patches of their matches if the field is coherent. So a
-// block whose tile has several rows and several columns reads each position from memory about 3 times instead of 9
-// (with tiles of 4 x 2 positions and 32 lanes; 2 times with 8 x 4 positions and 8 lanes). All candidates of a position
-// compare the same patch of A, which stays in the L1 cache. A candidate that was tried already is skipped. A candidate
-// is rejected as soon as the rows of its patch that have been read show that it cannot be accepted. For each row of a
-// patch, a lane computes width * C / lanes products, and takes part in log2(lanes) shuffles for their sum.
+// limits the speed of a pass. A pass must read the joined features of A and of B at least once, which is 2 * C *
+// (positions of A + positions of B) bytes. At 448 x 448 x 128 that is 103 MB, but four candidates of a 3 x 3 patch read
+// 3.7 GB. The difference must come from the caches. The patches of a tile overlap, and so do the patches of their
+// matches if the field is coherent. So with 3 x 3 patches, a block reads each position from memory about 3 times
+// instead of 9 if its tile has 4 x 2 positions (32 lanes), and about 2 times if its tile has 8 x 4 positions (8 lanes).
+// All candidates of a position compare the same patch of A, which stays in the L1 cache. A candidate that was tried
+// already is skipped. A candidate is rejected as soon as the rows of its patch that have been read show that it cannot
+// be accepted. For each row of a patch, a lane computes width * C / lanes products, and takes part in log2(lanes)
+// shuffles for their sum.
 
 // cuda_launch.py defines UNIT and WARP, and the constants that the Python code uses, too: ONE, HALF, ROUNDING, TINY,
 // and the factors of the hash.
@@ -109,7 +110,7 @@ __device__ __forceinline__ short4 rounded(float4 a, float scale) {
 using Fixed = decltype(rounded(UNIT(), 0.0f));
 constexpr float ONE_SQUARED = ONE * ONE;
 
-// Returns a random number, the hash of four counters: two rounds of multiplication and xor-shift mix their bits.
+// Returns a random number, the hash of four numbers: two rounds of multiplication and xor-shift mix their bits.
 __device__ __forceinline__ unsigned hash32(unsigned seed, unsigned iteration, unsigned pixel, unsigned step) {
   unsigned h = seed * HASH_SEED ^ iteration * HASH_ITERATION ^ pixel * HASH_PIXEL ^ step * HASH_STEP;
   h ^= h >> 15;
@@ -126,7 +127,7 @@ __device__ __forceinline__ int within(int radius, unsigned hash) {
 }
 
 // Returns the distance between the patch around the group's position in A and the patch around `m` in B. Returns `best`
-// as soon as the distance cannot become smaller than `best`.
+// as soon as the rows read so far show that the distance is not smaller than `best`.
 __device__ __forceinline__ float patch_distance(const Group& g, const Fixed* __restrict__ a,
                                                 const Fixed* __restrict__ b, const Sizes& s, const Frame& f, Match m,
                                                 int patch_radius, float best, float max_product) {
@@ -153,7 +154,8 @@ __device__ __forceinline__ float patch_distance(const Group& g, const Fixed* __r
   return -(float)total / (float)positions / ONE_SQUARED;
 }
 
-// Returns true if the labels allow position `q` of B as the match of position `p` of A. Null pointers mean no labels.
+// Returns true if the labels allow position `q` of B as the match of position `p` of A. Null pointers mean that there
+// are no labels, and every match is allowed.
 __device__ __forceinline__ bool allowed(const int* __restrict__ labels_a, const int* __restrict__ labels_b, size_t p,
                                         size_t q) {
   if (!labels_a) return true;
@@ -161,11 +163,11 @@ __device__ __forceinline__ bool allowed(const int* __restrict__ labels_a, const 
   return one == other || one < 0 || other < 0;
 }
 
-// Kernels of the search follow. Each has a second form, `.._twice`, that runs one pass of two independent searches in
-// one launch: of the search from A to B' and of the one from B' to A, for instance. blockIdx.z says which search a
-// block works on. MAPS(k) declares the parameters for the maps and the field of search k, and FIELD(k) those for its
-// distances and labels before the pass and for its results. THESE_MAPS(k) and THIS_FIELD(k) pass these parameters to a
-// function. Null pointers mean that there are no labels, no frames or no previous field.
+// Kernels of the search follow. Each has a second form, `.._twice`, that runs one pass of each of two independent
+// searches in one launch, for instance of the search from A to B' and of the search from B' to A. blockIdx.z says which
+// search a block works on. MAPS(k) declares the parameters for the maps and the field of search k, and FIELD(k) those
+// for its distances and labels before the pass and for its results. THESE_MAPS(k) and THIS_FIELD(k) pass these
+// parameters to a function. Null pointers mean that there are no labels, no frames or no previous field.
 #define MAPS(k)                                                                                                        \
   const Fixed *__restrict__ a##k, const Fixed *__restrict__ b##k, const Match *__restrict__ nnf##k,                    \
       const Frame *__restrict__ frames##k, int ha##k, int wa##k, int hb##k, int wb##k, int count##k
@@ -227,7 +229,7 @@ __device__ __forceinline__ void propagate_pass(const Fixed* __restrict__ a, cons
     const Match c = {m.y - oy, m.x - ox};
     const Frame frame = frame_of(frames, count, m.y, s.hb, s.wb);
     if (!frame.contains(c)) continue;
-    // In a coherent field several neighbours give one candidate, which is tried only once.
+    // In a coherent field several neighbours give the same candidate, which is tried only once.
     bool known = c.y == start.y && c.x == start.x;
 #pragma unroll
     for (int t = 0; t < k; ++t) known |= c.y == tried[t].y && c.x == tried[t].x;
@@ -352,7 +354,8 @@ extern "C" __global__ void join(const UNIT* __restrict__ f, const UNIT* __restri
 }
 
 // Writes the squared norm of the features of each position to `out`, and the bits of the smallest and of the largest
-// norm to `extremes`. Squared norms are not negative, and the bits of such numbers have the order of the numbers.
+// squared norm to `extremes`. Squared norms are not negative, and the bits of such floats, read as whole numbers, have
+// the order of the floats.
 extern "C" __global__ void energy(const UNIT* __restrict__ f, float* __restrict__ out, unsigned* __restrict__ extremes,
                                   int h, int w, int units) {
   const Group g;
@@ -363,8 +366,9 @@ extern "C" __global__ void energy(const UNIT* __restrict__ f, float* __restrict_
   square = g.sum(square);
   if (g.lane != 0) return;
   out[p] = square;
-  // Another thread may change an extreme between this comparison and the atomic operation. The atomic operation compares
-  // again, so the result is right. This comparison saves the slow atomic operation for most positions.
+  // Most positions need no atomic operation, which is slow, because of the comparisons below. Another thread may change
+  // an extreme between a comparison and the atomic operation. The atomic operation compares again, so the result is
+  // right.
   const volatile unsigned* so_far = extremes;
   const unsigned bits = __float_as_uint(square);
   if (bits < so_far[0]) atomicMin(extremes, bits);
@@ -386,7 +390,7 @@ extern "C" __global__ void blend(const UNIT* __restrict__ f, const UNIT* __restr
   }
 }
 
-// Sets `flag` to 1 if one of h * w values is infinite or not a number.
+// Sets `flag` to 1 if at least one of h * w values is infinite or not a number.
 extern "C" __global__ void find_infinite(const float* __restrict__ values, int* __restrict__ flag, int h, int w) {
   const size_t size = (size_t)h * w, step = (size_t)gridDim.x * blockDim.x;
   bool found = false;
@@ -412,7 +416,7 @@ extern "C" __global__ void pixel_vectors(const float* __restrict__ pixels, short
 }
 
 // Returns the row (or column) of the coarse position that contains row (or column) `i` of the fine map. Writes the
-// distance of `i` from the centre of this position, in coarse positions, to `rest`.
+// signed distance from the centre of this position to `i`, in coarse positions, to `rest`.
 __device__ __forceinline__ int coarse(int i, double scale, int size, double* rest) {
   const double p = (i + 0.5) / scale;
   const int c = min((int)floor(p), size - 1);

@@ -1,4 +1,4 @@
-"""CPU kernels of the search, with the same algorithm as `kernels.cu`.
+"""CPU kernels of the search, of votes and of features, with the same algorithm as `kernels.cu`.
 
 Numba compiles these functions. `Backend` in `contract.py` defines their results. A kernel computes
 the rows `y0 <= y < y1` of its output; `cpu.py` runs bands of rows in a pool of threads. Kernels get
@@ -47,9 +47,9 @@ _inline = njit(error_model="numpy", forceinline=True)
 
 @_inline
 def hash32(seed, iteration, pixel, step):
-    """Return a random number from 0 to 2^32 - 1, the hash of four counters.
+    """Return a random number from 0 to 2^32 - 1, the hash of four numbers.
 
-    Two rounds of multiplication and xor-shift mix the bits of the counters.
+    Two rounds of multiplication and xor-shift mix the bits of the four numbers.
     """
     mask = np.uint64(0xFFFFFFFF)
     h = (np.uint64(seed) * np.uint64(HASH_SEED)) & mask
@@ -71,12 +71,12 @@ def _within(radius, hash):
 
 
 def _product_of(rows: int, length: int) -> Any:
-    """Return a function that computes the product of two patches.
+    """Return a function that computes the dot product of two patches.
 
     A patch is `rows` runs of `length` numbers. The function takes, for each of the two arrays, the
     array, the index of the first number of the patch, and the step from one run to the next. The
     LLVM instructions are built here one by one. From a loop in Python, LLVM would make vectors of
-    half the width that AVX2 has, and would sum them up after every run.
+    half the width of AVX2's registers, and would add up the numbers of a vector after every run.
     """
     lanes = 16 if length % 16 == 0 else 8
     numbers, products = (ir.VectorType(ir.IntType(bits), lanes) for bits in (16, 32))
@@ -102,15 +102,16 @@ def _product_of(rows: int, length: int) -> Any:
     return product
 
 
-# Patches of three sizes take nearly all of the time. Patches of 5 x 5 positions with 16 or 32
-# channels occur at the finest levels of the compact model. Patches of 3 x 3 positions with 8
-# channels occur in the search that compares pixels (see `pixel_vectors`).
+# A search spends nearly all of its time on patches of three sizes, which have their own functions.
+# Patches of 5 x 5 positions with 16 or 32 channels occur at the finest levels of the compact model.
+# Patches of 3 x 3 positions with 8 channels occur in the search that compares pixels (see
+# `pixel_vectors`).
 _product_5_80, _product_5_160, _product_3_24 = _product_of(5, 80), _product_of(5, 160), _product_of(3, 24)
 
 
 @_inline
 def _patch_distance(a, b, ha, wa, frame, wb, c, ya, xa, yb, xb, patch_radius, best, max_product):
-    """Return the distance of two patches, or infinity once it cannot be smaller than `best`."""
+    """Return the distance of two patches; it may be infinity if it is not smaller than `best`."""
     first, end, columns = frame
     top = min(patch_radius, ya, yb - first)
     bottom = min(patch_radius, ha - 1 - ya, end - 1 - yb)
@@ -185,7 +186,8 @@ def propagate(
                 frame = frame_of(frames, count, cy + oy, hb, wb)
                 if cy < frame[0] or cy >= frame[1] or cx < 0 or cx >= frame[2]:
                     continue
-                # In a coherent field several neighbours give one candidate. It is tried only once.
+                # In a coherent field several neighbours give the same candidate, which is tried
+                # only once.
                 q = cy * wb + cx
                 if q in (start, first, second, third) or not _allowed(labelled, la, lb, p, q):
                     continue

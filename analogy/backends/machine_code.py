@@ -1,10 +1,10 @@
 """Compiler of the CPU kernels: Numba translates them to LLVM code, and LLVM to machine code.
 
-There are two procedures. The first (`compile_kernels`, `link`) takes the LLVM code of a kernel from
-Numba and makes an object file, which can be loaded without Numba. The name of the kernel in this
-code and its calling convention are internal to Numba. So they are checked, and an error is raised
-if they are not as expected. The second procedure (`by_numba_alone`) uses only Numba's public
-interface, but imports Numba at every start.
+Two procedures make functions from the kernels. The first (`compile_kernels`, `link`) takes the LLVM
+code of a kernel from Numba and makes an object file, which can be loaded without Numba. The
+kernel's name and its calling convention in this code are internal to Numba. So this module checks
+the name and the convention, and raises an error if they are not as expected. The second procedure
+(`by_numba_alone`) uses only Numba's public interface, but imports Numba at every start.
 
 The compiled functions of both procedures release the GIL while they run.
 """
@@ -31,9 +31,10 @@ _IN_LLVM = {"Int64": "i64", "UInt64": "i64", "Float32": "float", "Float64": "dou
 """Name of a number type in `argument_types` -> type in LLVM; addresses have the type "ptr"."""
 
 REORDERING = {"reassoc", "contract", "arcp", "nsz"}
-"""Names of LLVM's flags that allow it to reorder sums, so that it can vectorise them.
+"""Names of the flags with which LLVM may reorder sums, and so can vectorise these sums.
 
-Without these flags, a kernel computes and rounds in the order in which its code is written.
+With these flags LLVM may also fuse a product and a sum, and multiply by a reciprocal instead of
+dividing. Without them, a kernel computes and rounds exactly as its code is written.
 """
 _REORDERED = {"vote", "join"}
 """Names of the kernels in `kernels` that are compiled with `REORDERING`.
@@ -46,7 +47,10 @@ _REORDERED_MODULES = {"multigrid.kernels", "seam_kernels"}
 """Names of the modules whose kernels are all compiled with `REORDERING`."""
 
 _OF_NUMBA = ("numba", "NRT", "nrt", "Py", "_Py")
-"""Prefixes of the names of functions that exist only if Numba is loaded."""
+"""Prefixes of the names of functions that a stored kernel must not call.
+
+The functions belong to Numba or to Python.
+"""
 
 
 def compile_kernels(module: str, names: Iterable[str]) -> bytes:
@@ -54,7 +58,8 @@ def compile_kernels(module: str, names: Iterable[str]) -> bytes:
 
     The code needs only the C library. The result begins with a line of JSON, which maps the name of
     each kernel to the types of its arguments. An object file follows. Raises `RuntimeError` if
-    Numba's calling convention is not the one that `link` expects.
+    Numba's calling convention is not the one that `link` expects, or if a kernel calls a function
+    of Numba or of Python.
     """
     import llvmlite.binding as llvm
 
@@ -166,20 +171,24 @@ def _target() -> Any:
 def _check(code: Any, name: str, types: Iterable[str]) -> None:
     """Raise `RuntimeError` if a kernel's calling convention is not the one that `link` expects.
 
-    The error is also raised if the kernel calls functions that exist only if Numba is loaded.
+    The error is also raised if the kernel calls a function of Numba or of Python, since `link`
+    loads no Numba, and the kernels run without the GIL.
     """
     arguments = "ptr", "ptr", *(_IN_LLVM.get(argument, "ptr") for argument in types)
     found, expected = str(code.get_function(name).global_value_type), f"i32 ({', '.join(arguments)})"
     if found != expected:
         raise RuntimeError(f"Numba compiles {name} as {found}, not as {expected}")
     if missing := [function.name for function in code.functions if function.name.startswith(_OF_NUMBA)]:
-        raise RuntimeError(f"the code that Numba compiles for {name} calls {missing[0]}, a function of Numba")
+        raise RuntimeError(
+            f"the code that Numba compiles for {name} calls {missing[0]}, a function of Numba or of Python"
+        )
 
 
 def _bind(function: Callable[..., Any], engine: Any) -> Callable[..., Any]:
-    """Return a function that calls `function` with addresses for its unused result and error.
+    """Return a function that passes its arguments to `function`, after two more addresses.
 
-    The returned function keeps a reference to `engine`, which owns the machine code.
+    At these addresses the machine code can write a result and an error, which nothing reads. The
+    returned function keeps a reference to `engine`, which owns the machine code.
     """
     unused = (ctypes.c_void_p * 2)()
     place = ctypes.addressof(unused)
@@ -191,7 +200,10 @@ def _bind(function: Callable[..., Any], engine: Any) -> Callable[..., Any]:
 
 
 def _keeping(owner: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that calls `function`, and refers to `owner`, which owns its code."""
+    """Return a function that calls `function`.
+
+    The returned function keeps a reference to `owner`, which owns the machine code of `function`.
+    """
 
     def call(*arguments: Any, _keep: Any = owner) -> None:
         function(*arguments)

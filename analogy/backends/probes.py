@@ -1,6 +1,7 @@
 """Checks of what the CUDA backend needs, one by one; an error says what is missing and what to do.
 
-`cuda.is_available()` of CuPy is not enough: it hides the reason, and does not check the compiler.
+`cupy.cuda.is_available()` is not enough: it does not say why CUDA cannot be used, and it does not
+check the compiler.
 ONNX Runtime only logs that it cannot start the CUDA provider, and then runs on the CPU.
 """
 
@@ -26,18 +27,19 @@ _NO_DEVICE = 100
 
 # The following bytes are the ONNX graph y = Conv(x (1, 64, 32, 32), w (64, 64, 3, 3)), opset 13.
 # ONNX Runtime needs cuDNN for this operator. With this many channels, cuDNN uses TensorFloat-32 if
-# it is allowed.
+# the options of the provider allow TensorFloat-32.
 _CONVOLUTION = base64.b64decode(
     "CAc6awoPCgF4CgF3EgF5IgRDb252EgFnWhsKAXgSFgoUCAESEAoCCAEKAghACgIIIAoCCCBaGwoBdxIWChQIARIQCgIIQAoCCEAKAggDCgIIA2Ib"
     "CgF5EhYKFAgBEhAKAggBCgIIQAoCCB4KAggeQgQKABAN"
 )
 _X, _W, _Y = (1, 64, 32, 32), (64, 64, 3, 3), (1, 64, 30, 30)
 _BEYOND_TF32 = 0.4 / 2**10
-"""Number that is lost when it is added to 1, 17/16, .. or 31/16 and rounded to TensorFloat-32."""
+"""Summand that disappears when its sum with 1, 17/16, .. or 31/16 is rounded to TensorFloat-32."""
 _ROUNDING = 1e-4
-"""Largest relative error of a convolution in float32, in whatever order its sums are computed.
+"""Largest accepted relative error of the convolution.
 
-With TensorFloat-32 the relative error is 5e-4.
+The error in float32 is smaller, in whatever order the sums are computed. With TensorFloat-32 the
+error is about 5e-4.
 """
 
 
@@ -45,7 +47,8 @@ def import_cupy() -> Any:
     """Return the module `cupy`; raise `DeviceError` if it cannot be imported.
 
     For a user without a home directory, CuPy would make a folder called "~" in the current folder.
-    In that case this function makes CuPy keep its kernels in memory.
+    So this function makes CuPy keep its kernels in memory in that case, unless the user has set
+    CUPY_CACHE_DIR.
     """
     if os.path.expanduser("~") == "~" and "CUPY_CACHE_DIR" not in os.environ:  # noqa: PTH111 (`Path` raises)
         os.environ |= {"CUPY_CACHE_IN_MEMORY": "1", "CUPY_CACHE_DIR": tempfile.gettempdir()}
@@ -83,13 +86,13 @@ def check_driver(cp: Any, index: int = 0) -> Any:
 
 
 def check_compiler(cp: Any) -> None:
-    """Compile and run a kernel of one line; raise `DeviceError` if one of the two fails."""
+    """Compile and run a small kernel; raise `DeviceError` if that fails or its result is wrong."""
     line = 'extern "C" __global__ void probe(int* out) { out[0] = 42; }'
     try:
         out = cp.zeros(1, np.int32)
         cp.RawModule(code=line, options=("-std=c++17",)).get_function("probe")((1,), (1,), (out,))
         answer = int(out[0])
-    except Exception as error:  # CuPy, NVRTC and the loader of libraries raise many classes
+    except Exception as error:  # CuPy, NVRTC and the dynamic linker raise errors of many types
         raise DeviceError(
             f"CuPy cannot compile and run a kernel ({first_line(error)}); "
             f"the CUDA headers or NVRTC may be missing: {_INSTALL}"
@@ -99,10 +102,11 @@ def check_compiler(cp: Any) -> None:
 
 
 def check_runtime(cp: Any) -> str:
-    """Return the version of ONNX Runtime, and prepare it for CUDA.
+    """Load the libraries with which ONNX Runtime uses CUDA, and return its version.
 
-    Raises `DeviceError` unless exactly one package of ONNX Runtime is installed, and is built for
-    the same major version of CUDA as CuPy.
+    The function also makes ONNX Runtime log only errors. It raises `DeviceError` if there is no
+    package of ONNX Runtime or more than one, or if the package is built without CUDA or for another
+    major version of CUDA than CuPy.
     """
     if problem := conflict():
         raise DeviceError(problem)
@@ -120,8 +124,9 @@ def check_runtime(cp: Any) -> str:
     # find only libraries that are installed in the system.
     if hasattr(runtime, "preload_dlls"):
         runtime.preload_dlls()
-    # ONNX Runtime's log for the process shows only errors, like the logs of the sessions. Releases
-    # from 1.29 on warn in each session that no plug-in provides CUDA, but no plug-in is needed.
+    # This restricts ONNX Runtime's log for the process to errors, like the logs of the sessions.
+    # Otherwise releases from 1.29 on would log, for each new session, the warning that no plug-in
+    # provides CUDA. No plug-in is needed.
     runtime.set_default_logger_severity(ERROR)
     return runtime.__version__
 
@@ -130,8 +135,9 @@ def check_provider(backend: Backend) -> str:
     """Run a convolution, and return the name of the provider that ran it.
 
     ONNX Runtime gets the addresses of the arrays, as in `method.features`. Raises `DeviceError` if
-    the provider is not the backend's, or if the result is less exact than float32, and
-    `MemoryLimitError` if the device has no memory left.
+    the convolution fails, if the provider that ran it is not the first in `backend.providers`, or
+    if the result is less exact than float32. Raises `MemoryLimitError` if the device has no memory
+    left.
     """
     wanted = first_provider(backend.providers)
     try:
@@ -160,7 +166,7 @@ def check_provider(backend: Backend) -> str:
 
 
 def _beyond_tf32(shape: tuple[int, ...]) -> np.ndarray:
-    """Return float32 numbers from 1 to 2 that need more than the 10 bits of TensorFloat-32.
+    """Return float32 numbers from 1 to 2 that need more fraction bits than TensorFloat-32 has (10).
 
     They repeat only after 127 numbers, so that mixed-up positions change the convolution.
     """
@@ -192,8 +198,8 @@ def shrink_arena(backend: Backend) -> None:
 def _convolve(backend: Backend, *entries: tuple[str, str]) -> tuple[str, Any]:
     """Run a session with one convolution, and return the name of its provider and the result.
 
-    If the provider is not the backend's, the convolution is not run, and the result has no meaning.
-    `entries` are pairs of key and value, which become options of the run.
+    If this provider is not the first in `backend.providers`, the convolution is not run, and the
+    result has no meaning. `entries` are pairs of key and value, which become options of the run.
     """
     runtime = import_runtime()
     x, w = backend.asarray(_beyond_tf32(_X)), backend.asarray(_beyond_tf32(_W))
@@ -215,5 +221,5 @@ def _convolve(backend: Backend, *entries: tuple[str, str]) -> tuple[str, Any]:
 
 
 def version(number: int) -> str:
-    """Return CUDA's number of a version as text, such as "12.9" for 12090."""
+    """Return a version number of CUDA as text, such as "12.9" for 12090."""
     return f"{number // 1000}.{number % 1000 // 10}"

@@ -1,7 +1,7 @@
 """Loader of ONNX Runtime, with advice for broken installations.
 
-No other module imports ONNX Runtime. This one also turns off the library's telemetry, names its log
-levels, and makes its sessions share memory.
+No other module imports ONNX Runtime. This module also turns off the library's telemetry, defines
+constants for its log levels, and makes its sessions share memory.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ PACKAGES = (
 ERROR = 3
 """Log level at which ONNX Runtime writes errors to standard error, but no warnings."""
 FATAL = 4
-"""Log level at which ONNX Runtime writes only fatal errors; it raises others as exceptions."""
+"""Log level at which ONNX Runtime writes only fatal errors; other errors still raise exceptions."""
 _TOO_LITTLE = "there is not enough memory to load ONNX Runtime; close other programs, or raise the limit (`ulimit -v`)"
 _AS_REQUESTED = 1
-"""ONNX Runtime's number for the strategy that a memory pool grows by exactly the requested size."""
+"""ONNX Runtime's number for memory pools that grow by exactly the requested size."""
 
 _log = logging.getLogger("analogy")
 
@@ -48,7 +48,7 @@ _log = logging.getLogger("analogy")
 def installed() -> dict[str, str]:
     """Return a dict from the name of each installed package of ONNX Runtime to its version.
 
-    A working installation has exactly one package.
+    A working installation has exactly one of these packages.
     """
     found = {}
     for name in PACKAGES:
@@ -80,7 +80,11 @@ def import_runtime() -> Any:
 
 
 def problem() -> str:
-    """Return a message with advice if the installed packages cannot run a network; else ""."""
+    """Return a message with advice about a faulty installation of ONNX Runtime, or "" if it works.
+
+    The installation is faulty if ONNX Runtime is missing or cannot be loaded, or if several of its
+    packages are installed.
+    """
     try:
         _load()
     except DeviceError as error:
@@ -90,14 +94,15 @@ def problem() -> str:
 
 def _load() -> Any:
     if "onnxruntime" not in sys.modules and not host.free_memory():
-        # If an allocation fails, ONNX Runtime may end the process without a message.
+        # If an allocation failed during the import, ONNX Runtime could end the process without a
+        # message.
         raise MemoryLimitError(_TOO_LITTLE)
     try:
         runtime = import_module("onnxruntime")
-        # `analogy/__init__.py` sets an environment variable that keeps releases from 1.29 on from
-        # opening a database of events and connections. This call is for older releases, which do
-        # not read the variable (on Windows they hand events to the system), and for a process that
-        # loaded the library before this package.
+        # `analogy/__init__.py` sets an environment variable that turns off the telemetry of release
+        # 1.29 and later ones. This call turns it off in two other cases. Older releases do not read
+        # the variable; on Windows they report events to the system. And a process may have loaded
+        # ONNX Runtime before it imported this package.
         runtime.disable_telemetry_events()
     except (ImportError, AttributeError, OSError) as error:
         if is_shortage(error):
@@ -134,7 +139,8 @@ def share_device_memory(index: int, most: int) -> None:
     """Make sessions on CUDA's device `index` share one memory pool of at most `most` bytes.
 
     Only the first call for a device has an effect. A session uses the pool if its option
-    "session.use_env_allocators" is set. Sharing is safe, since all sessions use one stream.
+    "session.use_env_allocators" is set. Sharing is safe, since all sessions on a device use the
+    same stream.
     """
     runtime = import_runtime()
     try:

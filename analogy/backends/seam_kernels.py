@@ -19,7 +19,7 @@ _inline = njit(error_model="numpy")
 
 
 def gradient(y0: Int64, y1: Int64, pixels: Float32s, h: Int64, w: Int64, out: Float32s) -> None:
-    """Write the squared gradient of a picture, the first half of `Backend.steepness`."""
+    """Write the squared gradient of a picture, as the first step of `Backend.steepness`."""
     for y in range(y0, y1):
         above, row, below = 3 * w * max(y - 1, 0), 3 * w * y, 3 * w * min(y + 1, h - 1)
         for x in range(w):
@@ -35,7 +35,7 @@ def gradient(y0: Int64, y1: Int64, pixels: Float32s, h: Int64, w: Int64, out: Fl
 
 
 def widest(y0: Int64, y1: Int64, values: Float32s, h: Int64, w: Int64, out: Float32s) -> None:
-    """Write the largest value in each 3 x 3 square, the second half of `Backend.steepness`."""
+    """Write the largest value in each 3 x 3 square, as the second step of `Backend.steepness`."""
     for y in range(y0, y1):
         for x in range(w):
             most = values[y * w + x]
@@ -47,10 +47,10 @@ def widest(y0: Int64, y1: Int64, values: Float32s, h: Int64, w: Int64, out: Floa
 
 @_inline
 def _coherent(nnf, y, x, ha, wa, patch_radius):
-    """Return True if the voted difference at a position is the difference of the voted pixels.
+    """Return True if the patches that vote for a position and for two neighbours have one offset.
 
-    This is so if all patches that vote for the position, for the position to its right and for the
-    position below it have the same offset.
+    The neighbours are the position to the right and the position below. If all these patches have
+    the same offset, the voted differences at the position are the differences of the voted pixels.
     """
     n = 2 * (y * wa + x)
     oy, ox = nnf[n] - y, nnf[n + 1] - x
@@ -103,9 +103,10 @@ def seams(
 
 @_inline
 def _coarse(i, n, size):
-    """Return the two positions between which `i` lies after a row of `n` is scaled to `size`.
+    """Return the two positions between which position `i` lies after its row is scaled.
 
-    The third result is the weight (0 to 1) of the second position in a linear interpolation.
+    The row has `n` positions before and `size` positions after the scaling. The third result is the
+    weight (0 to 1) of the second position in a linear interpolation.
     """
     p = (np.float32(i) + np.float32(0.5)) * np.float32(size) / np.float32(n) - np.float32(0.5)
     p = min(max(p, np.float32(0.0)), np.float32(size - 1))
@@ -115,7 +116,10 @@ def _coarse(i, n, size):
 
 @_inline
 def _meet(labels, y, x, axis, h, w):
-    """Return True if labels differ within one position of the two ends of a forward difference."""
+    """Return True if the ends of a forward difference and their neighbours have several labels.
+
+    The neighbours are the positions that touch an end along a side or at a corner.
+    """
     own = labels[y * w + x]
     for v in range(max(y - 1, 0), min(y + axis + 1, h - 1) + 1):
         for u in range(max(x - 1, 0), min(x + 2 - axis, w - 1) + 1):
@@ -204,7 +208,7 @@ def solve_columns(x0: Int64, x1: Int64, shifts: Float32s, f: Float32s, excess: F
 def correct(
     y0: Int64, y1: Int64, picture: Float32s, correction: Float32s, columns: Int32s, w: Int64, out: Float32s,
 ) -> None:  # fmt: skip
-    """Write a picture plus a correction, within 0..1 (see `Backend.correct`)."""
+    """Write a picture plus a correction, reduced to stay within 0..1 (see `Backend.correct`)."""
     one = np.float32(1.0)
     for y in range(y0, y1):
         for x in range(w):

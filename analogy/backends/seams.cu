@@ -2,9 +2,9 @@
 // their results. This file is compiled together with kernels.cu, which comes first, and uses its Group, Match and
 // Frame.
 //
-// Speed. Reading memory limits all kernels except `solve_columns`. In `solve_columns` one thread goes down a column and
-// up again, and waits for the memory at each row. The threads of all columns wait at the same time, so the kernel takes
-// well below a millisecond.
+// Speed. The bandwidth of the memory limits all kernels except `solve_columns`. In `solve_columns` one thread goes down
+// a column and up again, and waits for the memory at each row. The threads of all columns wait at the same time, so the
+// kernel takes well below a millisecond.
 
 extern "C" __global__ void gradient(const float* __restrict__ pixels, float* __restrict__ out, int h, int w) {
   const Group g;
@@ -90,8 +90,8 @@ extern "C" __global__ void seams(const Match* __restrict__ nnf, const float* __r
   out[8 * p + 7] = square[1];
 }
 
-// The two positions between which `i` lies after a row of `n` positions is scaled to `size` positions, and the weight
-// (0 to 1) of the second in a linear interpolation.
+// The two positions between which position `i` lies after its row is scaled from `n` to `size` positions, and the
+// weight (0 to 1) of the second position in a linear interpolation.
 struct Coarse {
   int before, next;
   float share;
@@ -104,7 +104,8 @@ struct Coarse {
   }
 };
 
-// Returns true if labels differ within one position of (y, x) and of the next position along `axis` (0 right, 1 down).
+// Returns true if several labels occur among (y, x), the next position along `axis` (0 right, 1 down), and the
+// positions that touch one of these two along a side or at a corner.
 __device__ __forceinline__ bool meet(const int* labels, int y, int x, int axis, int h, int w) {
   const int own = labels[(size_t)y * w + x];
   for (int v = max(y - 1, 0); v <= min(y + axis + 1, h - 1); ++v)

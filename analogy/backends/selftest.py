@@ -1,4 +1,4 @@
-"""Self-test of the CUDA backend, for users who have a GPU: `analogy info --selftest`.
+"""Self-test of the CUDA backend on the user's GPU, which `analogy info --selftest` runs.
 
 The steps up to "backend" build on each other: if one of them fails, no later step is tried. The
 tests of the kernels and all later steps are independent of each other.
@@ -21,15 +21,15 @@ from .contract import ONE, Pass, Passes
 from .cpu import CpuBackend
 
 SAME_MATCHES = 0.99
-"""Smallest share (0 to 1) of matches that must be equal on the GPU and on the CPU.
+"""Smallest accepted share (0 to 1) of the matches that are equal on the GPU and on the CPU.
 
 Where two matches are equally good up to rounding, the devices may choose different ones.
 """
 SAME_PIXELS = 0.97
-"""Smallest share (0 to 1) of pixels of A' that must be equal on the GPU and on the CPU.
+"""Smallest accepted share (0 to 1) of the pixels of A' that are equal on the GPU and on the CPU.
 
 It is smaller than `SAME_MATCHES`, because each level starts from the field of the previous level,
-so that different matches add up.
+so that the number of different matches grows from level to level.
 """
 
 KERNELS = (
@@ -40,7 +40,7 @@ KERNELS = (
 """Names of the methods of `Backend` whose results are compared with those of the CPU backend."""
 
 NO_GPU = ("CuPy", "driver")
-"""Names of the steps whose failure means that the machine has no GPU to test."""
+"""Names of the steps whose failure means that the program cannot reach a GPU on this machine."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class _Run:
         self.backend: Any = None
 
     def step(self, name: str, function: Callable[[], str], needed: bool = True) -> None:
-        """Run a step and add its check.
+        """Run a step, and add its result to `checks`.
 
         If a step with `needed` fails, later steps are not run, and their checks name the failed
         step.
@@ -139,7 +139,7 @@ class _Run:
         return "a kernel was compiled and ran"
 
     def runtime(self) -> str:
-        """Check that exactly one ONNX Runtime is installed, and that it is built for CUDA."""
+        """Check that exactly one package of ONNX Runtime is installed, and is built for CUDA."""
         return probes.check_runtime(self.cp)
 
     def make_backend(self) -> str:
@@ -163,7 +163,7 @@ class _Run:
         return ", ".join(_compare(backend.to_host(x), y) for x, y in zip(actual, expected, strict=True))
 
     def both_directions(self) -> str:
-        """Check that two searches in shared launches find the same fields as on the CPU."""
+        """Check propagation passes of both directions, which share launches, against the CPU."""
         cpu = CpuBackend(1)
         arguments = _arguments(cpu)["propagate"]
         a, b, nnf, d = arguments[:4]
@@ -238,8 +238,8 @@ def _propagated(a: Any, b: Any, nnf: Any, distance: Any) -> Passes[Any]:
 def _arguments(cpu: CpuBackend) -> dict[str, tuple[Any, ...]]:
     """Return a dict from the name of each kernel to the arguments with which it is tested.
 
-    The arrays are small, and their sides are different odd numbers. The random numbers are the same
-    in every run. The source `b` has two frames.
+    The pictures, fields and grids are small, and have different odd numbers of rows and columns.
+    The random numbers are the same in every run. The source `b` has two frames.
     """
     rng = np.random.default_rng(0)
     size_a, size_b = (19, 23), (17, 29)

@@ -1,7 +1,7 @@
 """Jobs of a batch, made from pictures that all get the same style or from the rows of a table.
 
-The batch reads a table as a stream, and twice: once to check every row before the first job, and
-once to do the jobs. A table can therefore have any length.
+The batch reads a table twice: once to check every row before the first job, and once to do the
+jobs. It keeps only a few rows in memory, so a table can have any length.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _log = logging.getLogger("analogy")
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 """Suffixes of the tables that a batch reads."""
 NO_TABLES = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers", ".json", ".txt")
-"""Suffixes of other tables, for which a batch has a special error message."""
+"""Suffixes of other files that may contain tables; a batch refuses them and names `TABLES`."""
 INPUTS = tuple(field.name for field in fields_of("picture", "pins"))
 """Columns that contain paths or addresses; each is a field of `Request`."""
 SEVERAL = tuple(field.name for field in fields_of("picture") if field.metadata["several"])
@@ -54,7 +54,7 @@ _TRUTH_VALUES = {"true": True, "yes": True, "1": True, "false": False, "no": Fal
 Rows: TypeAlias = Generator[tuple[str, Mapping[str, Any]], None, None]
 """Generator of rows: the place of a row in words ("line 3"), and its cells by their columns.
 
-None and "" are empty cells.
+None, NaN and "" are empty cells.
 """
 
 
@@ -110,8 +110,8 @@ class Jobs:
     template : str
         The template of the names of results, with `FIELDS` in braces.
     allowed : Sequence of str or None
-        The schemes of addresses that rows can name. None allows all schemes, because the user has
-        named each source on the command line.
+        The schemes of addresses that rows can name. None means that there is no table, and that the
+        rows come from the command line: all schemes are allowed, and paths are not decoded.
     single : Collection of str
         The names of settings that the user has set one by one. The preset of a row does not change
         them.
@@ -119,9 +119,9 @@ class Jobs:
     Raises
     ------
     SettingsError
-        During iteration, if a row is not a valid job.
+        During iteration, if a row is not a valid job, or if the name of a result is wrong.
     OutputError
-        If the template is wrong, and, during iteration, if the name of a result is wrong.
+        If the template is wrong.
     """
 
     def __init__(
@@ -167,7 +167,10 @@ class Jobs:
         return cells
 
     def _text(self, name: str, cell: Any) -> Any:
-        """Return a cell, or an item of its list, decoded by `_readable` if it is a string."""
+        """Return the value of a cell, or of an item of a list in a cell; decode it if it is text.
+
+        Raises `SettingsError` for a text of more than `LONGEST_CELL` characters.
+        """
         if not isinstance(cell, str):
             return cell
         if len(cell) > LONGEST_CELL:
@@ -177,15 +180,17 @@ class Jobs:
     def _readable(self, name: str, cell: str) -> str:
         """Return the text of a cell whose bytes may not be UTF-8.
 
-        Bytes that are not UTF-8 stay as they are if a file has that name. Otherwise they are
-        decoded as Windows-1252.
+        A cell that is not UTF-8 stays as it is if it is the path of an existing file. Otherwise the
+        whole cell is decoded as Windows-1252.
         """
         if self._allowed is None or (text := readable(cell)) == cell:
-            return cell  # the user has named the file, or the bytes are UTF-8
+            return cell  # the path is from the command line, or the cell is UTF-8
         if (name in INPUTS or _FURTHER.fullmatch(name)) and os.path.lexists(stores.absolute(cell, self._folder)):
             return cell
         if not self._has_logged:
-            _log.info("the table is not in UTF-8, so it is read as Windows-1252; one of its cells is %s", shown(text))
+            _log.info(
+                "some cells of the table are not UTF-8 and are read as Windows-1252; one of them is %s", shown(text)
+            )
             self._has_logged = True
         return text
 
@@ -207,7 +212,8 @@ class Jobs:
     def _inputs(self, column: str, cells: Mapping[str, Any]) -> list[Any]:
         """Return the values of a row for a field of the request.
 
-        The row has them in a list, or in the columns `column`, `column`_2 and so on.
+        A row has one value in the cell of `column`. It has several values in a list in this cell,
+        or in the columns `column`, `column`_2 and so on.
         """
         further = {int(each[2]): each[0] for each in map(_FURTHER.fullmatch, cells) if each and each[1] == column}
         cell = cells.get(column)
@@ -278,7 +284,8 @@ def of_pictures(paths: Sequence[str]) -> Callable[[], Rows]:
 def of_table(path: str) -> Callable[[], Rows]:
     """Return a function that reads the rows of a table, in the format of its suffix.
 
-    Reading a row raises `SettingsError` if the table is missing or damaged, or has no column a.
+    Reading a row raises `SettingsError` if the table is missing or damaged, or if it is a .csv or
+    .tsv without a column a.
     """
     suffix = PurePosixPath(path).suffix.lower()
     read = {".csv": _csv_rows, ".tsv": _csv_rows, ".parquet": parquet_rows}.get(suffix, _json_rows)
@@ -311,7 +318,7 @@ def _csv_rows(file: Any) -> Rows:
     if "a" not in header:
         found = shown(", ".join(filter(None, header))) if header else "nothing"
         raise SettingsError(
-            f"its first line is {found}, which has no column a; the first line must name the columns, out of "
+            f"its first line is {found}, which has no column a; the first line must name columns from this list: "
             f"{', '.join(COLUMNS)}"
         )
     for line, cells in rows:

@@ -30,7 +30,7 @@ from .work import Task, do, input_stamp
 _log = logging.getLogger("analogy")
 
 _WAITING = 0.5
-"""Longest time between two reports of progress, and between two counts of workers, in seconds."""
+"""Longest time that the loop waits for a job or a worker between two reports, in seconds."""
 _WORKER_DIED = (
     "its worker process died at each attempt, perhaps for lack of memory or because of this picture; leave the picture "
     "out, or make it smaller"
@@ -56,10 +56,11 @@ class Tally:
     kept : int
         Number of jobs of `done` whose results an earlier run has made.
     left : int
-        Number of jobs that this run skips: the kept jobs, and the jobs that failed in an earlier
-        run.
+        Number of jobs that this run has skipped so far: the kept jobs, and the jobs that failed in
+        an earlier run and are not repeated.
     failed : int
-        Number of jobs that failed, in this run or in an earlier one.
+        Number of jobs that failed in this run, or that failed in an earlier run and are not
+        repeated.
     since : float
         The time at which this run began its first job, by `time.monotonic`.
     until : float
@@ -86,7 +87,7 @@ class Tally:
 
     @property
     def share(self) -> float:
-        """Share of the jobs of this run that have ended, 0 to 1."""
+        """Share (0 to 1) of the jobs that have ended, among those that this run does not skip."""
         return (self.ended - self.left) / (self.total - self.left) if self.total > self.left else 1.0
 
     def __str__(self) -> str:
@@ -109,7 +110,7 @@ class _Flight:
     need : float
         The memory that the job needs, in bytes. It is 0 if unknown.
     task : Task or None
-        The task that the worker received.
+        The task that the worker received. It is None until the job is submitted.
     deaths : int
         The number of workers that have died during this job.
     alone : bool
@@ -141,8 +142,8 @@ class Loop:
     described : dict
         The answer of `work.describe` from one of the workers.
     budget : float
-        Memory for all running jobs together, in bytes. It is infinite for workers on other
-        machines.
+        Largest amount of memory that all running jobs together may need, in bytes. It is infinite
+        for the workers of a cluster.
     retry_failed : bool
         True to repeat jobs that failed in an earlier run, even if nothing has changed.
     """
@@ -163,7 +164,7 @@ class Loop:
         self._budget, self._retry_failed = budget, retry_failed
         self._size = lru_cache(maxsize=64)(_size)
         self._foreign: set[str] | None = None
-        if stores.scheme(root):  # asking the store about each file would take too long
+        if stores.scheme(root):  # one listing, because a request to the store for each file would take too long
             self._foreign = {name for name in stores.names(root) if not manifest.owns(name)}
 
     def run(self, jobs: Iterator[Job], total: int, progress: Callable[[Progress], None]) -> Tally:
@@ -178,15 +179,15 @@ class Loop:
         total : int
             The number of jobs.
         progress : Callable
-            Function that receives the progress at least twice a second. An exception in it ends the
-            run.
+            Function that receives the progress after each wait for jobs, which lasts at most half a
+            second. An exception in it ends the run.
 
         Raises
         ------
         OutputError
             If the disk is full, or the manifest or the page cannot be written.
         DeviceError
-            If the workers have gone.
+            If a worker cannot be started, or if the workers have gone.
         """
         self._tally = tally = Tally(total)
         self._coming: Iterator[Job] | None = jobs
@@ -232,9 +233,9 @@ class Loop:
         return self._next_up.popleft()
 
     def _submit(self, flight: _Flight) -> Future[Any]:
-        """Give a job to a worker, unless the job would overwrite a file that no batch has made.
+        """Give a job to a worker, unless the job would overwrite a file of somebody else.
 
-        Such a job fails at once.
+        Such a job fails at once (see `_is_foreign`).
         """
         job, files = flight.job, list(flight.job.outputs.values())
         flight.task = task = Task(
@@ -246,9 +247,11 @@ class Loop:
             retry_failed=self._retry_failed,
             thumbnails=self._report.shows(job.number),
         )
-        if not all(map(self._manifest.owns, files)):
-            if foreign := next(filter(self._is_foreign, files), None):
-                error = f"{foreign} exists already, and no batch has made it; move it away, or name another folder"
+        if new := [file for file in files if not self._manifest.owns(file)]:
+            if foreign := next(filter(self._is_foreign, new), None):
+                error = (
+                    f"{foreign} exists already, and this batch has not made it; move it away, or name another folder"
+                )
                 return _ended({"line": _failed(job, error), "kept": False, "notes": []})
             self._manifest.append({"job": job.name, "state": "begun", "files": files})
         return self._pool.executor.submit(do, task)
@@ -256,7 +259,8 @@ class Loop:
     def _record(self, flight: _Flight, future: Future[Any]) -> None:
         """Record the end of a job, or put the job aside for another attempt.
 
-        Raises `OutputError` if the disk is full, and `DeviceError` if the workers have gone.
+        Raises `OutputError` if the disk is full or the manifest cannot be written, and
+        `DeviceError` if the workers have gone.
         """
         job, tally = flight.job, self._tally
         try:
@@ -301,13 +305,17 @@ class Loop:
         return True
 
     def _is_foreign(self, file: str) -> bool:
-        """Return whether a file of this name exists that no batch has made."""
+        """Return whether a file that the manifest does not own exists already."""
         if self._foreign is None:
             return os.path.lexists(os.path.join(self._root, file))  # noqa: PTH118
         return file in self._foreign
 
     def _need(self, job: Job) -> float:
-        """Return the memory that a job needs, in bytes, or 0 if only the worker can estimate it."""
+        """Return the memory that a job needs, in bytes, or 0 if this process cannot estimate it.
+
+        It cannot if a picture is at an address or damaged. It does not try if the budget is
+        infinite.
+        """
         sizes = [self._size(each.value) for each in job.request.inputs() if each.name in ("a", "b_prime")]
         if math.isinf(self._budget) or None in sizes:
             return 0.0
@@ -317,7 +325,7 @@ class Loop:
 
 
 def _size(path: str) -> Size | None:
-    """Return the rows and columns of a picture, or None if it is remote or damaged."""
+    """Return the rows and columns of a picture, or None if it is at an address or unreadable."""
     if stores.scheme(path):
         return None
     try:

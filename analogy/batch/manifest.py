@@ -1,6 +1,7 @@
 """Manifest of a batch, a file of JSON lines that says which jobs are done.
 
-One run at a time appends lines to it. The next run does the jobs that are missing or have changed.
+One run at a time appends lines to it. The next run does the jobs that the manifest does not record
+as done or failed, and those whose inputs, settings or results have changed.
 
     {"analogy": "0.1.0", "run": "2030-01-31T12:00:00+00:00", "model": .., "settings": .., ..}
     {"job": "x.png", "state": "begun", "files": ["x.png"]}
@@ -8,10 +9,11 @@ One run at a time appends lines to it. The next run does the jobs that are missi
      "files": {"x.png": {"bytes": .., "sha256": ..}}, ..}
     {"job": "y.png", "state": "failed", "seen": .., "error": "A (y.jpg): there is no such file", ..}
 
-Each of these objects takes one line. If a job has several lines, the last one is valid. "seen" is a
-checksum of the size and the modification time of the inputs, and "from" is a checksum of their
-content. The settings, the model and the version of analogy are part of both. A batch never
-overwrites a file that no line names. A line that a killed run has left incomplete does not count.
+Each of these objects takes one line. The last "done" or "failed" line of a job is valid. "seen" is
+a checksum of the size and the modification time of the inputs, and "from" is a checksum of their
+content. Both checksums also cover the settings, the model, the names of the results and the version
+of analogy. A batch overwrites only files that a line of its manifest names. A line that a killed
+run has left incomplete does not count.
 """
 
 from __future__ import annotations
@@ -29,13 +31,13 @@ from ..errors import OutputError, reason
 from ..files.locks import lock
 
 NAME = "batch.jsonl"
-"""Name of the manifest in the folder for results."""
+"""Name of the manifest in a folder for results on this machine."""
 REPORT = "report.html"
-"""Name of the page about the batch in the folder for results."""
+"""Name of the page about the batch in the folder of the manifest."""
 _LONGEST_LINE = 1 << 22
-"""Length of the longest line that is read, in bytes. A longer line is skipped."""
+"""Maximum length of a line, in bytes. Longer lines are skipped."""
 _KINDS = {"analogy": str, "run": str, "model_sha256": str, "settings": dict}
-"""Key of the first line of a manifest -> type of its value."""
+"""Key that the first line of a manifest must have -> type of its value."""
 _BEGINNING = re.compile(rb'\{"analogy": "[\w.+-]+')
 """Pattern of the first bytes of a manifest, up to the version."""
 _AFTER_VERSION = b'", "run": "'
@@ -70,7 +72,7 @@ class Manifest:
             self._end = self._read()
             self._index.execute("COMMIT")
             os.ftruncate(self._file, self._end)  # removes an incomplete line that a killed run has left
-            self._reader.close()  # its buffer still has the removed line
+            self._reader.close()  # the buffer of the old reader may still have that line
             self._reader = path.open("rb")
         except BaseException:
             self._reader.close()
@@ -126,7 +128,7 @@ class Manifest:
         self._end += len(content)
 
     def _read(self) -> int:
-        """Read the lines of the file, and return the offset of the next new line, in bytes."""
+        """Read the lines, and return the offset in bytes at which the next line will be added."""
         end = 0
         self._reader.seek(0)
         while line := self._reader.readline(_LONGEST_LINE):
@@ -160,7 +162,7 @@ class Manifest:
 
 
 def _begins(line: bytes, fields: Any) -> bool:
-    """Return whether the first line of a file, even an incomplete one, begins a manifest."""
+    """Return whether a line, which may be incomplete, can be the first line of a manifest."""
     if line.endswith(b"\n") or fields is not None:
         return isinstance(fields, dict) and all(isinstance(fields.get(name), kind) for name, kind in _KINDS.items())
     if version := _BEGINNING.match(line):

@@ -46,7 +46,8 @@ def inside(path: str) -> str:
     parts = path.split("/")
     if not _is_visible(path) or "\\" in path or re.match(r"[A-Za-z]:", path) or posixpath.isabs(path):
         raise OutputError(
-            f"the result would be called {path!r}, which is not inside the folder for results; choose another name"
+            f"the result would be called {path!r}, which is not a valid path inside the folder for results; choose "
+            "another name"
         )
     if any(part in ("", ".", "..") or part.startswith(".") for part in parts):
         raise OutputError(f"the result would be called {path!r}; no part of it may be empty or begin with a dot")
@@ -63,8 +64,9 @@ def inside(path: str) -> str:
 def as_part(stem: str) -> str:
     """Return the name of a picture as a part of the path of a result.
 
-    Characters that the name of a result cannot have (control characters, bytes that are not text)
-    are replaced by "%" and two hexadecimal digits for each of their bytes.
+    Characters that this part cannot have are replaced by "%" and two hexadecimal digits for each of
+    their bytes. They are control characters, bytes that are not text, backslashes, a dot at the
+    beginning, and a colon after a single first letter, which would make the letter a drive.
     """
     visible = "".join(c if _is_visible(c) and c != "\\" else _as_bytes(c) for c in stem)
     return re.sub(r"^\.|(?<=^[A-Za-z]):", lambda found: _as_bytes(found[0]), visible)
@@ -79,5 +81,5 @@ def _as_bytes(character: str) -> str:
 
 
 def _is_visible(text: str) -> bool:
-    """Return whether a terminal shows all characters of a string; spaces count as shown."""
+    """Return whether all characters of a string are printable or spaces of any kind."""
     return all(character.isprintable() or unicodedata.category(character) == "Zs" for character in text)

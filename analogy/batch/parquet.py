@@ -1,6 +1,7 @@
 """Reader of the rows of a Parquet table.
 
-It refuses long cells and large columns, since a small compressed file can hold gigabytes of text.
+The reader refuses long cells and large columns, since a small compressed file can hold gigabytes of
+text.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ from typing import Any
 from ..errors import SettingsError, reason, shown
 
 LONGEST_CELL = 1 << 15
-"""Maximum length of the text in a cell, in bytes. No operating system allows longer paths."""
+"""Maximum length of the text in a cell, in bytes. Paths are much shorter than this."""
 _LARGEST_COLUMN = 1 << 28
-"""Largest unpacked column of a row group, in bytes. A million paths of 200 characters fit."""
+"""Maximum unpacked size of a column in one row group, in bytes.
+
+A million paths of 200 bytes fit.
+"""
 _ROWS = 1024
 """Number of rows that are unpacked at a time."""
 _AT_ONCE = 16
@@ -40,7 +44,7 @@ def parquet_rows(file: Any) -> Generator[tuple[str, Mapping[str, Any]], None, No
         ) from error
     number = 0
     try:
-        # In a dictionary column, a string that many cells share is in memory only once.
+        # Text is read into dictionary columns, which store a string of many equal cells only once.
         names = _texts(ParquetFile(file))
         file.seek(0)
         table = ParquetFile(file, read_dictionary=names)

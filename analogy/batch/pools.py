@@ -29,11 +29,11 @@ from ..errors import DeviceError, SettingsError, reason
 GONE = "the workers or their scheduler have gone; start them, and run the same command again to continue"
 """Error for a cluster that no longer answers."""
 _CLOSING_SECONDS = 10.0
-"""Seconds that a worker is given to delete unfinished files before it is killed."""
+"""Longest time that workers may take to delete their unfinished files at the end, in seconds."""
 _CONNECTING_SECONDS = 10.0
 """Longest time to wait for a scheduler, in seconds."""
 _POLL_SECONDS = 2.0
-"""Time between two counts of the workers of a cluster, in seconds."""
+"""Shortest time between two counts of the workers of a cluster, in seconds."""
 
 
 @dataclass
@@ -45,16 +45,17 @@ class Pool:
     executor : Executor
         The executor.
     slots : Callable
-        Function that returns how many jobs may be submitted but not finished at the same time.
+        Function that returns how many jobs may be under way at once, including submitted jobs that
+        wait for a worker.
     died : type
-        The exception of a future whose worker has died.
+        The exception that the future of a job raises if its worker has died.
     deaths : int
         The number of times that `died` is raised for a job before the job fails.
     local : bool
         True if the workers share the memory of this machine.
     close : Callable
-        Function that ends the workers, at once if its argument is true. The workers delete their
-        unfinished files.
+        Function that ends the workers that the pool has started: at once if its argument is true,
+        and otherwise after their jobs. These workers delete their unfinished files first.
     dashboard : str
         The address of the dashboard of a Dask cluster; "" for none.
     """
@@ -69,7 +70,10 @@ class Pool:
 
 
 def processes(workers: int) -> Pool:
-    """Return a pool of `workers` processes on this machine. Each one starts with its first task."""
+    """Return a pool of `workers` processes on this machine.
+
+    Each process starts when it gets its first task.
+    """
     executor = _Processes(workers)
     return Pool(executor, lambda: executor.workers, BrokenProcessPool, 2, True, executor.close)
 
@@ -98,7 +102,7 @@ def cluster(address: str, workers: int) -> Pool:
         raise SettingsError(
             '--scheduler needs Dask; install the extra "cluster": pip install "deep-image-analogy[cluster]"'
         ) from error
-    # Dask would log many lines about a worker that has died. The loop logs one line about it.
+    # Dask would log many lines about a worker that has died. The loop logs one line about the job.
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     local: Any = None
@@ -159,9 +163,9 @@ class _Processes(Executor):
         pool = self._free.get()
         try:
             pool, future = self._submit(pool or self._start(), fn, args, kwargs)
-        except BrokenProcessPool:  # its process died in the previous task, or after it
+        except BrokenProcessPool:  # the process of the pool died during or after its previous task
             pool, future = self._submit(self._start(), fn, args, kwargs)
-        # The next task finds out whether the pool is broken.
+        # A pool becomes free even if its process has died; the next task then starts a new process.
         future.add_done_callback(lambda future: self._free.put(pool))
         return future
 
@@ -199,7 +203,7 @@ class _Processes(Executor):
 
 
 def _begin() -> None:
-    """Prepare a worker process, which ignores Ctrl-C and ends at SIGTERM or with its parent."""
+    """Make this worker process ignore Ctrl-C, and end at SIGTERM or when its parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)
     parent = multiprocessing.parent_process()
@@ -213,7 +217,7 @@ def _begin() -> None:
 
 
 def _end(number: int, frame: object) -> None:
-    """End this worker process because of a signal.
+    """End this worker process, as the handler of SIGTERM.
 
     A running task deletes its unfinished files first.
     """
@@ -233,7 +237,10 @@ _ending = False
 
 @contextmanager
 def _no_interrupts() -> Iterator[None]:
-    """Block Ctrl-C for processes that start in the block, so that only this process handles it."""
+    """Make processes that start within the context ignore Ctrl-C, which this process handles.
+
+    On Windows the context has no effect.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

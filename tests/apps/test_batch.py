@@ -300,10 +300,19 @@ def test_a_file_that_no_batch_made_is_never_overwritten(photos, style, tmp_path:
     for _ in range(2):
         done = run(*command, "--retry-failed")
         assert done.exit_code == 3
-        assert "b.png exists already, and no batch has made it" in done.stderr
+        assert "b.png exists already, and this batch has not made it" in done.stderr
         assert (out / "b.png").read_bytes() == b"somebody's"
     (out / "b.png").unlink()
     assert run(*command).exit_code == 0
+
+
+def test_a_batch_that_now_makes_both_pictures_replaces_its_own_first_picture(photos, style, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ["batch", photos[0], "--style", style, "-o", out, "--name", "{name}-{picture}.png", *FAST]
+    assert run(*command, "--direction", "ab").exit_code == 0
+    done = run(*command, "--direction", "both")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert sorted(content(out)) == ["a-a_prime.png", "a-b.png"]
 
 
 def test_a_foreign_report_and_a_table_named_like_the_manifest_are_not_overwritten(photos, style, tmp_path) -> None:
@@ -359,20 +368,20 @@ def test_without_an_extra_one_line_names_it(
         ([{"a": "a.png"}, {"a": "sub/a.png"}], [], "the jobs 1 and 2 would both write a.png"),
         ([{"a": "a.png"}, {"a": "b.png", "name": "A"}], [], "the jobs 1 and 2 would both write A.png"),
         ([{"a": "a.png", "name": "../x"}], [], "no part of it may be empty or begin with a dot"),
-        ([{"a": "a.png", "name": "/etc/x"}], [], "which is not inside the folder"),
+        ([{"a": "a.png", "name": "/etc/x"}], [], "which is not a valid path inside the folder"),
         ([{"a": "a.png", "direction": "both"}], [], "put {picture} into --name"),
         ([{"a": "a.png", "mask_a": "m.png"}], [], "line 2: there is a mask for A and none for B'; give both"),
         ([{"a": "a.png", "preset": "nice"}], [], "unknown preset 'nice'"),
         ([{"a": "https://example.com/a.png"}], [], "to allow such addresses, add --allow-remote https"),
         ([{"a": "zip://a.png::https://example.com/a.zip"}], ["--allow-remote", "zip"], "a chain of file systems"),
         ([{"a": "a.png", "pins": "https://example.com/p.csv"}], [], "pins is 'https://example.com/p.csv'; to allow"),
-        ([{"b_prime": "a.png"}], [], "the first line must name the columns"),
+        ([{"b_prime": "a.png"}], [], "the first line must name columns"),
         ([{"a": "a.png"}], ["--name", "{a"], "--name '{a'"),
         ([{"a": "a.png"}], ["--name", "{picture}.png"], "all jobs would write the same file"),
         ([{"a": "a.png"}], ["--name", "{name:{zzz}}.png"], "'{zzz}' is not a valid width"),
         ([{"a": "a.png"}], ["--name", "{number:>3000000000}.png"], "'>3000000000' is not a valid width"),
         ([{"a": "a.png"}], ["--name", "{name}.gif"], "its suffix must be one of"),
-        ([], [], "the first line must name the columns"),
+        ([], [], "the first line must name columns"),
     ],
 )  # fmt: skip
 def test_a_table_is_refused_in_one_line_before_the_first_job(

@@ -87,9 +87,9 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
         (b'{"a": "x", "pins": [1, [2]]}', "line 2: pins is [1, [2]]; give N rows of four numbers"),
         (b'{"a": "x", "seed": 1.5}', "line 2: seed is 1.5; it must be a whole number"),
         (b'{"a": "x", "seed": true}', "line 2: seed is True; it must be a whole number"),
-        (b'{"a": "x", "name": "\\u202e"}', "which is not inside the folder for results"),
-        (b'{"a": "x", "name": "a\\\\b"}', "which is not inside the folder for results"),
-        (b'{"a": "x", "name": "c:b"}', "which is not inside the folder for results"),
+        (b'{"a": "x", "name": "\\u202e"}', "which is not a valid path inside the folder for results"),
+        (b'{"a": "x", "name": "a\\\\b"}', "which is not a valid path inside the folder for results"),
+        (b'{"a": "x", "name": "c:b"}', "which is not a valid path inside the folder for results"),
         (b'{"a": "x", "preset": ["face"]}', "unknown preset ['face']"),
         (b'{"a": "x", "preset": {"face": 1}}', "unknown preset {'face': 1}"),
         (b'{"a": "x", "preset": 1}', "unknown preset 1"),
@@ -182,14 +182,14 @@ def test_tables_are_read_as_spreadsheets_and_shells_write_them(tmp_path: Path, h
             {"a_prime": "Grün, x.png"},
         )
     ]
-    message = "the table is not in UTF-8, so it is read as Windows-1252; one of its cells is 'Grün, x.png'"
+    message = "some cells of the table are not UTF-8 and are read as Windows-1252; one of them is 'Grün, x.png'"
     assert [record.getMessage() for record in caplog.records] == [message] * (2 * ("1252" in how))
 
 
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("x.csv", b"", "its first line is nothing, which has no column a; the first line must name the columns"),
+        ("x.csv", b"", "its first line is nothing, which has no column a; the first line must name columns"),
         ("x.csv", b"photo;style\n1;2\n", "its first line is 'photo, style', which has no column a"),
         ("x.csv", b"a;A\nx.png;y.png\n", "there are two columns 'a'"),
         ("x.csv", b"a;b_prime;\nx.png;y.png;z.png\n", "line 2 has more cells than there are columns ('z.png')"),

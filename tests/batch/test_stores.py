@@ -109,7 +109,7 @@ def test_a_batch_reads_from_s3_and_writes_to_s3(s3, tmp_path: Path) -> None:
     folder = run("s3://photos/*.png", "--style", "s3://styles/style.png", "-o", "s3://results/run",
                  "--manifest", manifest, env=s3)  # fmt: skip
     assert folder.returncode == 3
-    assert folder.stderr.startswith("analogy: z.png: z.png exists already, and no batch has made it")
+    assert folder.stderr.startswith("analogy: z.png: z.png exists already, and this batch has not made it")
     assert "2 kept, 1 failed" in folder.stdout
 
 

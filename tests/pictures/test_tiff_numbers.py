@@ -129,7 +129,7 @@ def test_floats_beyond_0_to_1_are_clipped_with_one_log_line_and_whole_numbers_ar
         assert (found[1, 1] == 0).all()
         assert np.array_equal(found[2:], rgb16[2:])
         assert [record.getMessage() for record in caplog.records] == [
-            f"{path}: its values, -0.25 to 7.5, are cut to 0 (black) .. 1 (white)"
+            f"{path}: its values, -0.25 to 7.5, are clipped to 0 (black) .. 1 (white)"
         ]
         whole = read_picture(write(path, to8(rgb16).astype("<f4")))
     assert np.array_equal(whole.rgb, to8(rgb16))

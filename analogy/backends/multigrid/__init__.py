@@ -1,11 +1,12 @@
-"""Multigrid kernels of both devices: they smooth, coarsen and interpolate a form on a grid.
+"""Multigrid kernels of both backends, for quadratic forms on grids.
 
     kernels.py    kernels of the CPU backend
     kernels.cu    kernels of the CUDA backend, with the same algorithm
 
-Both files use three names. A `Form` is a quadratic form on a grid. A `Cell` is a square of four
-coarse positions. A `Line` is one row or column that relaxation solves. The last methods of
-`Backend` in `contract.py` define these kernels, and `method.multigrid` calls them.
+Three names have the same meaning in both files. A `Form` is a quadratic form on a grid. A `Cell` is
+a square whose corners are four neighbouring positions of the coarser grid. A `Line` is one row or
+column that relaxation solves. The methods of `Backend` in `contract.py`, from `coarsen` on, define
+the results of these kernels, and `method.multigrid` calls these methods.
 
 These modules may import `argument_types` and `machine_code` of `backends`. Numba is imported only
 to compile the kernels.
@@ -14,9 +15,10 @@ to compile the kernels.
 from __future__ import annotations
 
 TINY = 1e-12
-"""Smallest value of a coupling in the interpolation's weights; it replaces smaller couplings.
+"""Minimum of each sum of couplings that becomes a weight of the interpolation.
 
-It prevents a division by zero. Positive couplings that occur are much larger.
+It replaces smaller sums, and so prevents a division by zero. The positive sums that occur are much
+larger.
 """
 
 

@@ -1,12 +1,13 @@
 // CUDA kernels of multigrid, with the same algorithm as kernels.py in this folder. Backend in contract.py defines their
 // results. This file is compiled together with ../kernels.cu, which comes first, and uses its Group.
 //
-// Speed. Reading memory limits all kernels except `relax`. In `relax`, one thread solves one line (a row or a column),
-// from its beginning to its end and back. A half-sweep solves every second line; all of them must be solved before the
-// lines between them. A thread reads the numbers for several steps of a line at once, so that it waits for the memory
-// only once. On large grids each half-sweep is a separate launch. On small grids, one block has a thread for each line
-// of a half-sweep, and a launch takes longer than solving the short lines. So all four half-sweeps are one launch with
-// one block per channel, and __syncthreads separates them.
+// Speed. On large grids, the bandwidth of the memory limits all kernels except `relax` and `factor`. In `relax`, one
+// thread solves one line (a row or a column), from its beginning to its end and back. A half-sweep solves every second
+// row or every second column, and must end before the next half-sweep begins. A thread reads the numbers for several
+// steps of a line at once, so that it waits for the memory only once for all these steps. On large grids each
+// half-sweep is a separate launch. On small grids, one block has a thread for each line of a half-sweep, and a launch
+// takes longer than solving the short lines. So all four half-sweeps are one launch with one block per channel, and
+// __syncthreads separates them.
 
 constexpr int AHEAD = 8;  // number of steps of a line for which `relax` reads the numbers at once
 
@@ -38,7 +39,8 @@ struct Form {
     return total;
   }
 
-  // Returns the sum of coupling * (value - base) over the neighbours of a position.
+  // Returns the sum of coupling * (value - base) over the neighbours of a position: those in the same row if `in_row`,
+  // those in the same column if `in_column`, and the diagonal ones if NINE.
   template <bool NINE>
   __device__ __forceinline__ float neighbours(const float* u, int y, int x, float base, bool in_row,
                                               bool in_column) const {
@@ -57,8 +59,8 @@ struct Form {
     return total;
   }
 
-  // Returns the two weights of a position between two coarse ones. The first is that of the coarse position (i, j), the
-  // second that of the coarse position to its right if `along`, and otherwise of the one below it.
+  // Returns the weights of two coarse positions in the interpolation of the position between them. The first coarse
+  // position is (i, j). The second is its right neighbour on the coarse grid if `along`, and otherwise its lower one.
   __device__ __forceinline__ float2 halves(int i, int j, bool along) const {
     const size_t t = (size_t)2 * i * w + 2 * j;
     float one = along ? right[t] : down[t], other = along ? right[t + 1] : down[t + w];
@@ -76,14 +78,16 @@ struct Form {
   }
 };
 
-// Square of four coarse positions: the weights of its corners in the interpolation of its centre (named by directions,
-// with north at the top), and the couplings that it adds between the corners, along its sides and its diagonals.
+// Square whose corners are four neighbouring coarse positions. nw, ne, sw and se (north is at the top) are the weights
+// of the corners in the interpolation of the centre. The other numbers are the couplings that the cell adds between its
+// corners, along its sides and its diagonals.
 struct Cell {
   float nw, ne, sw, se;
   float top = 0.0f, low = 0.0f, left = 0.0f, right = 0.0f, fall = 0.0f, rise = 0.0f;
 
-  // Adds to the cell's couplings what a coupling k between two fine positions contributes. a, b, c and d are the
-  // differences of the weights that the two positions give to the four corners.
+  // Adds the contribution of a coupling k between two fine positions to the couplings of the cell. a, b, c and d belong
+  // to the corners nw, ne, sw and se: each is the weight of the corner in the interpolation of one of the two positions
+  // minus its weight in that of the other.
   __device__ __forceinline__ void add(float k, float a, float b, float c, float d) {
     top -= k * a * b;
     low -= k * c * d;
@@ -143,7 +147,8 @@ struct Row {
   __device__ __forceinline__ Row(int row, int h, int w) : y(row % h), begin((size_t)(row / h) * h * w) {}
 };
 
-// Writes f - A u at one position of one channel, which begins at `u`. If `f` is null, f counts as zero.
+// Writes f - A u at one position of one channel to `out`. `f`, `u` and `out` point to the beginning of the channel. If
+// `f` is null, f counts as zero.
 __device__ __forceinline__ void residual_at(const Form& form, const float* __restrict__ f, const float* __restrict__ u,
                                             float* __restrict__ out, int y, int x) {
   const size_t p = (size_t)y * form.w + x;
@@ -161,8 +166,8 @@ extern "C" __global__ void residual(const float* __restrict__ planes, const floa
   residual_at(Form(planes, h, w, nine), f ? f + row.begin : f, u + row.begin, out + row.begin, row.y, g.x);
 }
 
-// Couplings to the two lines beside a line that its solution takes into account: none, the straight ones, or the
-// straight and the diagonal ones.
+// Couplings to the two neighbouring lines that count when a line is solved: none, the straight ones, or the straight
+// and the diagonal ones.
 enum Beside { NOTHING, STRAIGHT, DIAGONAL };
 
 // Row or column of one channel that relaxation solves.
@@ -181,8 +186,8 @@ struct Line {
 
   __device__ __forceinline__ size_t at(int i) const { return begin + (size_t)i * step; }
 
-  // Does N steps of the elimination, at positions i to i + N - 1. `value` and `factor` are the results at the position
-  // before i.
+  // Does N steps of the elimination, at positions i to i + N - 1. `value` and `factor` are the results at position
+  // i - 1, and become those at position i + N - 1.
   template <Beside BESIDE, int N>
   __device__ __forceinline__ void eliminate(int i, float& value, float& factor) const {
     float known[N], factors[N];
@@ -200,7 +205,8 @@ struct Line {
     }
   }
 
-  // Does N steps of the back substitution, at positions i down to i - N + 1. `value` is the result at position i + 1.
+  // Does N steps of the back substitution, at positions i down to i - N + 1. `value` is the result at position i + 1,
+  // and becomes that at position i - N + 1.
   template <int N>
   __device__ __forceinline__ void substitute(int i, float& value) const {
     float known[N], factors[N], shares[N];
@@ -295,8 +301,9 @@ extern "C" __global__ void coarsen(const float* __restrict__ planes, float* __re
     weights[3 * size + o] = half.y;
     down += form.down[t] * half.y * half.y + form.down[t + w] * half.x * half.x;
   }
-  // The loop visits the cell above and the cell to the left, which share a side with this cell, and then this cell. The
-  // pragma prevents unrolling, since three copies of the code would take more registers than a block may have.
+  // The loop visits three cells: the cell above the cell (i, j), the cell to its left, and the cell (i, j) itself. The
+  // first two share a side with it. The pragma prevents unrolling, since three copies of the code would take more
+  // registers than a block may have.
 #pragma unroll 1
   for (int k = 0; k < 3; ++k) {
     const int row = i - (k == 0), column = j - (k == 1);
@@ -323,7 +330,8 @@ extern "C" __global__ void coarsen(const float* __restrict__ planes, float* __re
   out[4 * size + o] = rise;
 }
 
-// Returns P^T r at one position of the coarse grid; `r` is one channel.
+// Returns P^T r at one position of the coarse grid; `r` is one channel. Returns `outside` in a row or column that was
+// added to make a side odd.
 __device__ __forceinline__ float restricted(const float* __restrict__ weights, const float* __restrict__ r, int i, int j,
                                             int h, int w, int hc, int wc, float outside) {
   const int rows = h / 2, columns = w / 2;

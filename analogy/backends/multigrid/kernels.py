@@ -1,17 +1,19 @@
 """Multigrid kernels of the CPU backend, with the same algorithm as `kernels.cu` in this folder.
 
-An array of a form holds its planes one after the other; `contract.py` defines them, before
-`Backend.coarsen`. The plane "right" holds the coupling of each position to its right neighbour, and
-"down" the coupling to its lower neighbour. "Falling" holds the coupling to the diagonal neighbour
-at the lower right, and "rising" the coupling between the right and the lower neighbour.
+The array of a form holds the planes of the form one after the other; a comment before
+`Backend.coarsen` in `contract.py` defines the planes. The plane "right" holds the coupling of each
+position to its right neighbour, and "down" the coupling to its lower neighbour. "Falling" holds the
+coupling to the diagonal neighbour at the lower right, and "rising" the coupling between the right
+and the lower neighbour.
 
 LLVM can vectorise a loop along a row that reads one neighbour of each position. So most loops have
-this form, and read the same row several times, which stays in the first-level cache. All columns of
-a range are solved together, row after row. Rows are solved one by one (`Line`).
+this form. Several loops then read the same row, which is still in the first-level cache. All
+columns of a range are solved together, row after row. Rows are solved one by one (`Line`).
 
-The first two arguments of a kernel are the limits of the rows or columns that it works on. `h` and
-`w` are the sides of the grid, and `hc` and `wc` are the sides of the coarser grid. `nine` is 1 for
-a form with diagonal couplings. An array of three channels counts as 3 h rows.
+The first two arguments of a kernel are the limits of the rows or columns that it works on: the
+first one, and the one after the last. In relaxation they count only every second row or column. `h`
+and `w` are the sides of the grid, and `hc` and `wc` are the sides of the coarser grid. `nine` is 1
+for a form with diagonal couplings, otherwise 0. An array of three channels counts as 3 h rows.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ class Form(NamedTuple):
     `planes` is the array of its planes, `size` is the number of positions of the grid, and `w` its
     number of columns. The plane of the mass begins at index 0 of the array, and `right`, `down`,
     `falling` and `rising` are the indices at which the other planes begin. The last two planes
-    exist only if `nine` is true. Then a row of the matrix has nine numbers, otherwise five.
+    exist only if `nine` is true. A row of the matrix A has at most nine numbers other than zero if
+    `nine` is true, and at most five otherwise.
     """
 
     planes: Float32s
@@ -54,7 +57,7 @@ class Form(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """Square of four coarse positions.
+    """Square whose corners are four neighbouring positions of the coarser grid.
 
     `nw`, `ne`, `sw` and `se` are the weights of the corners in the interpolation of the centre. The
     names stand for north-west and so on, with north at the top. The other numbers are the couplings
@@ -103,8 +106,8 @@ def _gain(out, o, k, t, u, b, n, stride):
 def _lose(out, o, k, t, u, a, b, n):
     """Subtract k * (u[a] - u[b]) from `out`, for `n` positions.
 
-    `o` and `t` are the indices of the first position in `out` and `k`. `a` and `b` are the indices
-    in `u` of the first two values that are subtracted.
+    `o` and `t` are the indices of the first position in `out` and `k`. From one position to the
+    next, all four indices `o`, `t`, `a` and `b` grow by 1.
     """
     for i in range(n):
         out[o + i] -= k[t + i] * (u[a + i] - u[b + i])
@@ -174,7 +177,7 @@ def relax_rows(
     i0: Int64, i1: Int64, planes: Float32s, nine: Int64, inverses: Float32s, f: Float32s, u: Float32s, h: Int64,
     w: Int64, odd: Int64, fresh: Int64,
 ) -> None:  # fmt: skip
-    """Solve even rows, or odd rows if `odd` is 1; with `fresh`, the other rows count as zero."""
+    """Solve even rows, or odd rows if `odd` is 1; the other rows count as zero if `fresh` is 1."""
     n = h * w
     form = _form(planes, nine, h, w)
     for i in range(i0, i1):
@@ -217,8 +220,8 @@ def relax_columns(
     """Solve even columns, or odd columns if `odd` is 1; `row` is working memory for one row."""
     n = h * w
     form = _form(planes, nine, h, w)
-    # All columns of the range are computed, but only every second one is used, because LLVM can
-    # vectorise a loop over all columns.
+    # LLVM can vectorise a loop over all columns, but not over every second column. So all columns
+    # of the range are computed, and only every second one is stored.
     lo, hi = 2 * i0 + odd, 2 * i1 + odd - 1
     first, last = max(lo, 1), min(hi, w - 1)
     for y in range(h):
@@ -266,7 +269,7 @@ def _add(out, o, k, t, n):
 def _diagonal(form, y, x0, x1, out, o):
     """Write the diagonal of A for the positions x0 <= x < x1 of a row to `out` from index `o` on.
 
-    It is the mass of a position plus all of its couplings.
+    The element of a position is its mass plus all of its couplings.
     """
     planes, w = form.planes, form.w
     t, count = y * w + x0, x1 - x0
@@ -285,11 +288,11 @@ def _diagonal(form, y, x0, x1, out, o):
 
 
 def factor_rows(y0: Int64, y1: Int64, planes: Float32s, nine: Int64, h: Int64, w: Int64, inverses: Float32s) -> None:
-    """Write the first plane of `Backend.factor`, for the systems along rows."""
+    """Write the first plane of the result of `Backend.factor`, which is for the systems of rows."""
     form = _form(planes, nine, h, w)
     for y in range(y0, y1):
         p = y * w
-        _diagonal(form, y, np.int64(0), w, inverses, p)  # for a literal 0, Numba would compile the function again
+        _diagonal(form, y, np.int64(0), w, inverses, p)  # for a literal 0, Numba would compile it once more
         lost = np.float32(0.0)
         for x in range(w):
             inverse = np.float32(1.0) / (inverses[p + x] - lost)
@@ -299,7 +302,7 @@ def factor_rows(y0: Int64, y1: Int64, planes: Float32s, nine: Int64, h: Int64, w
 
 
 def factor_columns(x0: Int64, x1: Int64, planes: Float32s, nine: Int64, h: Int64, w: Int64, inverses: Float32s) -> None:
-    """Write the second plane of `Backend.factor`, for the systems along columns."""
+    """Write the second plane of the result of `Backend.factor`, for the systems of columns."""
     form = _form(planes, nine, h, w)
     n = h * w
     for y in range(h):
@@ -314,10 +317,10 @@ def factor_columns(x0: Int64, x1: Int64, planes: Float32s, nine: Int64, h: Int64
 
 @_inline
 def _halves(form, i, j, along):
-    """Return the two weights of a position between two coarse ones.
+    """Return the weights of two coarse positions in the interpolation of the position between them.
 
-    The first weight is that of the coarse position (i, j). The second is that of the coarse
-    position to its right if `along` is true, and otherwise of the one below it.
+    The first coarse position is (i, j). The second is its right neighbour on the coarse grid if
+    `along` is true, and otherwise its lower neighbour.
     """
     planes, w = form.planes, form.w
     t = 2 * i * w + 2 * j
