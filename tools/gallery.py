@@ -3,8 +3,8 @@
 Run `python tools/gallery.py [NAME ..]`.
 
 The sources are the example pair of the package and the files in tools/gallery/sources, whose
-authors are named in tools/gallery/README.md. The picture `peer` needs the command
-`gmic`, and the picture `page` needs an installed Chromium.
+authors are named in tools/gallery/README.md. The picture `peer` needs the command `gmic`, and the
+picture `page` needs an installed Chromium.
 """
 
 from __future__ import annotations
