@@ -1,4 +1,4 @@
-"""Requests: normalised fields, refused inputs, and keywords of callers that match the fields."""
+"""Tests of requests: normalised fields, refused inputs, and the keywords of callers."""
 
 import dataclasses
 import inspect
