@@ -1,4 +1,4 @@
-"""Targets and errors of the student, and a table that compares networks on the held-back crops."""
+"""The features that a student has to learn, its errors, and a table of the errors of networks."""
 
 import math
 from collections.abc import Mapping
@@ -13,19 +13,22 @@ from distill_crops import LEVELS
 from distill_networks import Vgg, as_input, features_at
 
 TEMPERATURE = 0.5
-"""Temperature of the rankings, in standard deviations of the target's cosines."""
+"""Temperature of the softmax in `ranking_error`, in standard deviations of the target's cosines."""
 EVALUATION_BATCH = 8
-"""Number of held-back crops whose positions are compared with each other."""
+"""Number of held-back crops in a batch, whose positions `evaluate` compares with each other."""
 
 
 class Targets(nn.Module):
-    """The targets: the teacher's features, joined with their projection at equal weight.
+    """Module that computes the targets, which are the features that the student has to learn.
 
-    The features are divided by their norm and projected on their first principal directions,
-    because patches match better in fewer dimensions. The cosine of two targets is the mean of two
-    cosines: that of the features and that of their projections. The norm of a target is the norm of
-    the teacher's features. `pools` has the crops that the directions are computed from, and
-    `widths` the number of directions of each level.
+    A target consists of the teacher's features, divided by their norm, and of the projection of
+    these on their first principal directions, divided by its own norm. The projection is included
+    because patches match better in fewer dimensions. The cosine of two targets is the mean of the
+    cosine of their features and the cosine of their projections. The norm of a target is the norm
+    of the teacher's features.
+
+    The directions are computed from the features in `pools`. `widths` gives the number of
+    directions of each level.
     """
 
     def __init__(self, pools: list[dict[str, np.ndarray]], widths: Mapping[int, int]) -> None:
@@ -45,9 +48,10 @@ class Targets(nn.Module):
 
 
 def principal(pools: list[dict[str, np.ndarray]], level: int) -> torch.Tensor:
-    """Return the right singular vectors (C, C) of a level's features divided by their norm.
+    """Return the principal directions of a level's features in all pools, as columns of (C, C).
 
-    They are sorted by singular value, largest first. The features are not centred.
+    They are the right singular vectors of the features divided by their norm, sorted by singular
+    value, largest first. The mean of the features is not subtracted.
     """
     gram = 0
     for pool in pools:
@@ -58,21 +62,22 @@ def principal(pools: list[dict[str, np.ndarray]], level: int) -> torch.Tensor:
 
 
 # -- errors ----------------------------------------------------------------------------------------
-# Each error is divided by the error of a student that has learned nothing, so that 1 means
-# "has learned nothing". Rows are the features at N positions.
+# Each function but `misses` divides its error by the error of a student that has learned nothing,
+# so that 1 means "has learned nothing". A row of an array is the features at one position.
 
 
 def relative_error(value: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the mean squared error of (N, C) divided by the target's variance among the N rows."""
+    """Return the mean squared error of `value`, divided by the variance of the rows of `target`."""
     return (value - target).square().mean() / (target - target.mean(0)).square().mean()
 
 
 def relational_error(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the mean squared error of the cosines among the rows of a group, as a relative error.
+    """Return the mean squared error of the cosines between rows of a group, as a relative error.
 
-    It is divided by the variance of the target's N x N cosines, and averaged over the groups.
+    The error of each group is divided by the variance of the target's N x N cosines. The result is
+    the mean over the groups.
 
-    `student` is (.., N, c), and `target` is (.., N, C).
+    `student` is (.., N, c), and `target` is (.., N, C), where the first axes number the groups.
     """
     ours, theirs = _cosines(student), _cosines(target)
     return ((ours - theirs).square() / _variance(theirs)).mean()
@@ -95,7 +100,7 @@ def ranking_error(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def norm_error(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the relative error of |F| / mean |F| over the rows of (N, c) and (N, C)."""
+    """Return the relative error of the norms of the rows, each divided by the mean norm."""
     ours, theirs = student.norm(dim=1), target.norm(dim=1)
     return relative_error(ours / ours.mean(), theirs / theirs.mean())
 
@@ -114,9 +119,9 @@ def linear_error(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 def misses(student, target, among: tuple[int, ...] = (1, 5)) -> list[float]:
     """Return how often the target's nearest neighbour is not among the student's k nearest.
 
-    The result has a share (0 to 1) for each k of `among`. `student` and `target` are (M, c), where
-    each row searches among the other rows, or a pair of arrays, where rows (M, c) search among rows
-    (N, c).
+    The result has the share of such rows (0 to 1) for each k of `among`. If `student` and `target`
+    are tensors, each row searches among the other rows. If they are pairs of tensors, each row of
+    the first tensor searches among the rows of the second.
     """
     within = isinstance(student, torch.Tensor)
     cosines = []
@@ -142,10 +147,11 @@ def _variance(cosines: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def evaluate(network: Vgg, pool: dict[str, np.ndarray], targets: Targets) -> dict[str, list[float]]:
-    """Return the errors of each level on held-back photos and their strongly stylised versions.
+    """Return kind of error -> error of each level, on held-back photos and their stylised versions.
 
-    `relational` is a mean over batches. `within` counts the misses within one crop. `across` counts
-    the misses when each photograph is matched against the stylised versions of its batch.
+    `relational` is a mean over batches. `within 1` and `within 5` are means of `misses` over crops,
+    where a position searches within its crop. `across 1` and `across 5` are means of `misses` over
+    batches, where a position of a photo searches in all stylised versions of the batch.
     """
     errors = {kind: [] for kind in ("linear", "relational", "norm", "within 1", "within 5", "across 1", "across 5")}
     pairs = {level: [] for level in LEVELS}

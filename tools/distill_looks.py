@@ -1,7 +1,8 @@
-"""Looks for training crops: fast filters that turn a photo into a drawing, print or painting.
+"""Fast filters that give training crops the looks of drawings, prints and paintings.
 
-The student must judge the similarity of photos, drawings and paintings as the teacher does. Many
-crops therefore get a strong look, and the teacher's features of the filtered crop are the target.
+The student must judge the similarity of photos, drawings and paintings as the teacher does. So
+many crops are filtered (`strong_look`), and the student learns the teacher's features of the
+filtered crop.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ def colour_cast(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def strong_look(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Draw, paint or colour a picture at random.
+    """Apply a random filter of `DRAWN` or `COLOURED` to a picture, or one filter of each.
 
     About every third picture also gets the texture of rough paper or canvas.
     """
@@ -45,7 +46,7 @@ def _grey(picture: Image.Image) -> np.ndarray:
 
 
 def _ink(brightness: np.ndarray, rng: Rng) -> Image.Image:
-    """Return brightness (H, W) in 0..1 as a print with a dark ink on a light paper."""
+    """Return a picture that prints brightness (H, W) in 0..1 with a dark ink on light paper."""
     ink = rng.uniform(0, 70) + rng.uniform(0, 40, 3)
     paper = rng.uniform(200, 240) + rng.uniform(-30, 15, 3)
     return _image(ink + brightness.clip(0, 1)[..., None] * (paper - ink))
@@ -76,7 +77,7 @@ def pencilled(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def hatched(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Draw up to three layers of parallel lines, thicker in the dark, as in an engraving."""
+    """Draw up to three layers of parallel lines, thicker in dark places, as in an engraving."""
     grey = _grey(picture)
     rows, columns = np.mgrid[: grey.shape[0], : grey.shape[1]].astype(np.float32)
     angle, spacing, paper = rng.uniform(0, np.pi), rng.uniform(3, 7), np.ones_like(grey)
@@ -90,10 +91,10 @@ def hatched(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def dotted(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Replace shades of grey by black grains, as in a stipple or a lithograph."""
+    """Draw shades of grey as grains of dark ink, as in a stipple or a lithograph."""
     grey = _grey(picture)
     grain = np.asarray(_image(rng.uniform(0, 255, grey.shape)).filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1))))
-    # The rank makes the distribution uniform again after the blur.
+    # The blur makes the noise less uniform. So each value is replaced by its rank.
     rank = grain.ravel().argsort().argsort().reshape(grey.shape) / grey.size
     return _ink(((grey - rank) * 8 + 0.5).clip(0, 1), rng)
 
@@ -114,9 +115,9 @@ def brushed(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def painted(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Paint brush strokes: each pixel becomes the mean of the most uniform window around it.
+    """Paint brush strokes: each pixel becomes the mean of the most uniform of four windows.
 
-    There are four windows, each with the pixel in one of its corners.
+    The pixel is in a different corner of each window.
 
     This is the filter of Kuwahara et al. 1976.
     """
@@ -134,7 +135,10 @@ def painted(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def _box(pixels: np.ndarray, radius: int) -> np.ndarray:
-    """Return the mean over (2 radius + 1)^2 pixels; the pixels at the edge are repeated."""
+    """Return the mean of the (2 radius + 1)^2 pixels around each pixel.
+
+    The pixels at the edge are repeated outside of the picture.
+    """
     for axis in (0, 1):
         pad = [(0, 0)] * pixels.ndim
         pad[axis] = (radius + 1, radius)
@@ -149,7 +153,7 @@ def _box(pixels: np.ndarray, radius: int) -> np.ndarray:
 
 
 def toned(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Map the brightness to three random colours, from dark to light."""
+    """Map the brightness to a gradient through three random colours, from dark to light."""
     colours = rng.uniform(0, 255, (3, 3))
     colours = colours[colours.sum(1).argsort()]
     grey = _grey(picture)
@@ -157,7 +161,7 @@ def toned(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def graded(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Mix the colour channels, and change the contrast."""
+    """Mix the colour channels, and change their brightness and contrast."""
     mixing = 0.6 * np.eye(3) + 0.4 * rng.dirichlet(np.ones(3), 3) + rng.normal(0, 0.15, (3, 3))
     pixels = (np.asarray(picture, np.float32) / 255) ** rng.uniform(0.5, 2)
     return colour_cast(_image(pixels @ mixing.T * 255), rng)

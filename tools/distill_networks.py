@@ -1,4 +1,4 @@
-"""VGG in PyTorch with any widths, for the teacher, the student and weights under evaluation."""
+"""VGG in PyTorch with any numbers of channels: the teacher, the student and other networks."""
 
 import math
 import sys
@@ -16,7 +16,7 @@ from analogy.networks.weights import PREPROCESSING, read
 import winograd
 
 WINOGRAD = 64 * 256 * 9
-"""Smallest number of weights in a kernel for which Winograd's algorithm trains faster on a CPU."""
+"""Smallest number of weights in a kernel for which a CPU trains with Winograd's algorithm."""
 
 
 class Vgg(nn.Module):
@@ -43,7 +43,7 @@ class Vgg(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """The device of the weights."""
+        """The device on which the weights are."""
         return self.mean.device
 
     def kernel(self, name: str) -> torch.Tensor:
@@ -52,7 +52,11 @@ class Vgg(nn.Module):
         return matrix.view(len(matrix), 3, 3, -1).permute(0, 3, 1, 2)
 
     def convolve(self, name: str, x: torch.Tensor) -> torch.Tensor:
-        """Apply a layer's convolution, by Winograd's algorithm in training where it is faster."""
+        """Apply a layer's convolution.
+
+        In training on a CPU, this uses Winograd's algorithm if the kernel has at least `WINOGRAD`
+        weights and both sides of `x` are multiples of 4.
+        """
         fits = x.shape[2] % 4 == 0 and x.shape[3] % 4 == 0 and self.kernels[name].numel() >= WINOGRAD
         if fits and self.training and x.device.type == "cpu":
             return winograd.convolve(x, self.kernel(name), self.biases[name])
@@ -72,22 +76,22 @@ class Vgg(nn.Module):
         return features
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Return float32 copies on the CPU of conv{level}_{i}.weight (OIHW) and .bias."""
+        """Return copies of each conv{level}_{i}.weight (OIHW) and .bias, in float32 on the CPU."""
         kernels = {f"{name}.weight": self.kernel(name).detach().cpu().contiguous() for name in self.widths}
         return kernels | {f"{name}.bias": self.biases[name].detach().cpu().clone() for name in self.widths}
 
 
 def untrained_spread(channels: int) -> float:
-    """Return the standard deviation of an untrained kernel of `channels` inputs (He et al.)."""
+    """Return the standard deviation of an untrained kernel with `channels` inputs (He et al.)."""
     return math.sqrt(2 / (9 * channels))
 
 
 @torch.no_grad()
 def load(path: Path, preprocessing: str | None = None) -> Vgg:
-    """Read a VGG from a file of weights of any kind that the project reads.
+    """Read a VGG from a file of any kind that `analogy.networks.weights.read` accepts.
 
-    `preprocessing` is the argument of `analogy.networks.weights.read`. The program exits if the
-    file is missing or has no VGG.
+    `preprocessing` is an argument of that function. The program exits if the file cannot be read,
+    or contains no VGG.
     """
     try:
         network, _ = read(path, preprocessing)
@@ -112,13 +116,13 @@ def untrained(widths: Mapping[str, int]) -> Vgg:
 
 @torch.no_grad()
 def begin_from(student: Vgg, start: Vgg) -> None:
-    """Make an untrained `student`, whose layers may be wider, compute what `start` computes.
+    """Copy the weights of `start` into an untrained `student`, whose layers may be wider.
 
-    Each layer is scaled to the standard deviation of an untrained layer, so that a learning rate
-    has the same effect on both networks. This multiplies the features of a level by a factor, and
-    changes nothing else. New channels keep their random incoming weights, and the weights from new
-    channels to old channels are zero. The program exits if `start` has other layers, a wider layer,
-    or another preprocessing.
+    Each kernel is scaled to the standard deviation of an untrained kernel, so that a learning rate
+    has the same effect as on an untrained network. This multiplies the features of a level by a
+    factor, and changes nothing else. Channels that only `student` has keep their random incoming
+    weights, and the weights from them to the copied channels are zero. The program exits if `start`
+    has other layers than `student`, a wider layer, or another preprocessing.
     """
     if not torch.equal(start.mean, student.mean) or not torch.equal(start.std, student.std):
         sys.exit(
@@ -132,7 +136,7 @@ def begin_from(student: Vgg, start: Vgg) -> None:
         if start.widths[name] > width:
             sys.exit(
                 f"distill: {name} has {start.widths[name]} channels in the weights of --init; the student has {width}; "
-                "choose narrower weights"
+                "choose weights with fewer channels"
             )
         old, new = start.kernel(name), student.kernel(name)
         outputs, inputs = old.shape[:2]
@@ -169,7 +173,10 @@ def as_input(images: torch.Tensor) -> torch.Tensor:
 
 
 def features_at(features: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """Return the features (B, P, c) at the flat positions (B, P) of maps (B, h, w, c)."""
+    """Return the features (B, P, c) of maps (B, h, w, c) at positions (B, P).
+
+    A position is given as row * w + column.
+    """
     first = torch.arange(len(index), device=index.device)[:, None] * (features.shape[1] * features.shape[2])
     return features.flatten(0, 2)[index + first]
 

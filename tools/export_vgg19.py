@@ -3,9 +3,9 @@
     python tools/export_vgg19.py FILE -o FOLDER [--name NAME] [--preprocessing
     caffe|imagenet|compact] [--photos FOLDER]
 
-FILE may be Keras .h5, Caffe .caffemodel, PyTorch .pth, .safetensors or .onnx, with a VGG-19 or a
-VGG-16 of any widths; see `analogy/networks/weights.py`. The tool needs this package with its extra
-`export`, but neither PyTorch nor Keras.
+FILE is a Keras .h5, Caffe .caffemodel, PyTorch .pth, .safetensors or .onnx file. It contains a
+VGG-19 or a VGG-16 with any numbers of channels; see `analogy/networks/weights.py`. The tool needs
+this package with its extra `export`, but neither PyTorch nor Keras.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ from analogy.errors import AnalogyError
     required=True,
     help="Folder of the model; it must be new or empty.",
 )
-@click.option("--name", help="Name of the model.  [default: the name of the published file, or of the folder]")
+@click.option(
+    "--name", help="Name of the model.  [default: the name of the model if FILE is a published file, or of the folder]"
+)
 @click.option(
     "--preprocessing",
     type=click.Choice(["caffe", "imagenet", "compact"]),
-    help="Preprocessing of pictures that the weights need.  [default: as for the published file of this kind]",
+    help="Preprocessing that the weights need.  [default: as in an ONNX graph, or the usual one for the kind of FILE]",
 )
 @click.option(
     "--photos",
@@ -39,7 +41,7 @@ from analogy.errors import AnalogyError
     help="Folder of photographs, from which a projection for the search is computed.",
 )
 def main(file: Path, output: Path, name: str | None, preprocessing: str | None, photos: Path | None) -> None:
-    """Convert FILE, the weights of a VGG-19 or VGG-16 of any widths, to a model folder."""
+    """Convert FILE, the weights of a VGG-19 or VGG-16 with any numbers of channels, to a model."""
     try:
         from analogy.apps.models import project
         from analogy.method.projection import list_photos

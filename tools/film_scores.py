@@ -6,10 +6,11 @@ FRAMES and PAINTED are folders (or patterns) with equally many pictures of one s
 key from which the frames were painted. The tool prints two scores:
 
 \b
-    detail   The standard deviation of the Laplacian of the grey picture, divided by that of the
-             key. At 1 the painted frame is as sharp as the key.
-    flicker  The mean change of colour (CIE76) of the painted film along the motion of the film,
-             divided by that of the film itself. At 1 the painted film is as steady as the film.
+    detail   For each painted frame, the standard deviation of the Laplacian of its grey values,
+             divided by the same value for the key. At 1 the frame is as sharp as the key.
+    flicker  The mean change of colour (CIE76) between neighbouring painted frames along the motion
+             of the film, divided by the same value for the film itself. At 1 the painted film is as
+             steady as the film.
 """  # noqa: D301  # click reads the backslash
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from analogy.films.motion import agree, both_flows, sample
 from analogy.pictures.reading import read_picture
 
 AGREEMENT = 1.0
-"""Largest round-trip error of the two flows at a pixel that is measured, in pixels."""
+"""Largest round-trip error of the two flows, in pixels, at which a pixel counts for the flicker."""
 
 
 def detail(picture: np.ndarray) -> float:
@@ -35,7 +36,10 @@ def detail(picture: np.ndarray) -> float:
 
 
 def change(before: np.ndarray, after: np.ndarray, flow: np.ndarray, counts: np.ndarray) -> float:
-    """Return the mean colour change along `flow` from `before` to `after` at pixels in `counts`."""
+    """Return the mean colour change (CIE76) from `before` to `after` at the pixels in `counts`.
+
+    `flow` leads from each pixel of `after` to its place in `before`.
+    """
     lab = [cv2.cvtColor(np.float32(each) / 255, cv2.COLOR_RGB2LAB) for each in (before, after)]
     return float(np.linalg.norm(lab[1] - sample(lab[0], flow), axis=-1)[counts].mean())
 
@@ -48,7 +52,8 @@ def main(frames: str, painted: str, key: Path) -> None:
     film, result = open_frames(frames), open_frames(painted)
     if len(film.names) != len(result.names):
         raise click.UsageError(
-            f"{frames} has {len(film.names)} frames, and {painted} has {len(result.names)}; give equally many"
+            f"{frames} has {len(film.names)} frames, and {painted} has {len(result.names)}; "
+            "give the same number of frames"
         )
     whole = detail(read_picture(key).rgb)
     pairs = [(film.read(index).rgb, result.read(index).rgb) for index in range(len(film.names))]

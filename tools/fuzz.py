@@ -4,10 +4,11 @@ Run `python tools/fuzz.py [KIND ...] [--seconds N] [--seed N]`.
 
 The cases of a kind run in a separate process, and in a new one after each fault. On Linux its
 address space is limited to 4 GiB, except for the kinds `kills` and `disks`. The process prints the
-seed of each case before it runs the case, so that the tool also finds crashes and hangs, and
-`--seed N --seconds 0` repeats one case. The exit code is 1 if a fault is found. The cases are in
-`fuzz_cases.py`, their files come from `tests/hostile`, and `tests/test_hostile.py` runs a few cases
-of each kind.
+seed of each case before it runs the case, so that the tool knows which case has made the process
+crash or hang. `--seed N --seconds 0` repeats one case. The exit code is 1 if a fault is found.
+
+The cases are in `fuzz_cases.py`, the files that they damage come from `tests/hostile`, and
+`tests/test_hostile.py` runs a few cases of each kind.
 """
 
 from __future__ import annotations
@@ -53,7 +54,10 @@ def attack(kind: str, seed: int, seconds: float) -> None:
 
 
 def run(kind: str, seed: int, seconds: float) -> tuple[Counter[str], list[str]]:
-    """Run the cases of a kind in other processes; return the outcomes and the faults, in words."""
+    """Run the cases of a kind in other processes.
+
+    Return the number of cases with each outcome, and the faults that were found, in words.
+    """
     outcomes: Counter[str] = Counter()
     found: list[str] = []
     end = time.monotonic() + seconds

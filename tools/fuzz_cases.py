@@ -28,7 +28,7 @@ MOST = 1_000_000
 FAST = ["--inversion", "vote", "--search-iterations", "1", "--device", "cpu", "--threads", "1"]
 
 Case = Callable[[np.random.Generator, Path], str]
-"""Function that runs one case in an empty folder, and returns its outcome or raises for a fault."""
+"""Function that runs one case in an empty folder, and returns its outcome or raises an error."""
 
 
 def refusable(work: Callable[[], object]) -> str:
@@ -113,15 +113,18 @@ def model(rng: np.random.Generator, folder: Path) -> str:
         files = sorted(path for path in copied.iterdir() if path.is_file())
         spoilt = files[rng.integers(len(files))]
         spoilt.write_bytes(models.mutate(spoilt.read_bytes(), rng))
-        # The card still has the checksum of the undamaged file. A graph whose checksum matches
-        # could make ONNX Runtime do anything, since the program trusts the folder of a model.
+        # The checksums in the card are not updated, so the program refuses a damaged graph. If it
+        # ran the graph, ONNX Runtime could do anything.
     grey = np.full((32, 32, 3), 128, np.uint8)
     return refusable(lambda: analogy.Engine(copied, "cpu", 1).transfer(grey, grey, "fast"))
 
 
 @cache
 def regions() -> bytes:
-    """Return a label picture with the size of the undamaged pictures when they are upright."""
+    """Return a label picture, as a PNG file, for the file "png" of `pictures.sound`.
+
+    It has the size that this picture has after its EXIF data has turned it.
+    """
     labels = Image.new("L", (pictures.H, pictures.W))
     labels.paste(255, (0, 0, 10, 10))
     content = io.BytesIO()
@@ -130,7 +133,7 @@ def regions() -> bytes:
 
 
 def command(rng: np.random.Generator, folder: Path) -> str:
-    """Run the whole command with one of its files damaged."""
+    """Run `analogy transfer` with one of its input files damaged."""
     from click.testing import CliRunner
 
     from analogy.apps.cli import cli
@@ -164,7 +167,7 @@ def command(rng: np.random.Generator, folder: Path) -> str:
 
 
 def kill(rng: np.random.Generator, folder: Path) -> str:
-    """Kill the whole command at a random moment, and then run it to its end."""
+    """Kill `analogy transfer` at a random moment, and then run it to its end."""
     a, out = folder / "a.png", folder / "out"
     a.write_bytes(pictures.sound()["png"])
     mine = {"out/notes.txt": b"mine", ".analogy.tmp": b"mine"}
@@ -206,7 +209,7 @@ def kill(rng: np.random.Generator, folder: Path) -> str:
 
 
 def disk(rng: np.random.Generator, folder: Path) -> str:
-    """Run the whole command on a disk that may be too small for its results; needs a superuser."""
+    """Run `analogy transfer` on a disk that may be too small for its results; needs a superuser."""
     a, small = folder / "a.png", folder / "disk"
     a.write_bytes(pictures.sound()["png"])
     small.mkdir()

@@ -3,8 +3,8 @@
 Run `python tools/gallery.py [NAME ..]`.
 
 The sources are the example pair of the package and the files in tools/gallery/sources, whose
-authors are named in tools/gallery/README.md. `peer` needs the command of G'MIC, and `page` needs an
-installed Chromium.
+authors are named in tools/gallery/README.md. The picture `peer` needs the command `gmic`, and the
+picture `page` needs an installed Chromium.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def show(
             small = ImageOps.expand(_picture(inset, height // 4), 3, "white")
             image.paste(small, (image.width - small.width, image.height - small.height))
     width = sum(image.width for _, image in row) + GAP * (len(row) - 1)
-    # The README shows all pictures equally wide, so the words look equally large in each of them.
+    # The README shows all pictures at one width. Since the size of the words is a share of the
+    # width, they look equally large in all pictures.
     top, below = height + GAP if above else 0, width // 40
     sheet = Image.new("RGB", (width, top + height + below), "white")
     draw, x = ImageDraw.Draw(sheet), 0
@@ -76,7 +77,7 @@ def _picture(source: Any, height: int) -> Image.Image:
 
 
 def looks() -> None:
-    """Show two photographs, each beside its painting, which has the example B' in its corner."""
+    """Show two photographs, each beside its result A', which has the example B' in a corner."""
     coffee = SOURCES / "coffee.jpg"
     comic = engine.transfer(HOPPER, LOVELACE, direction="ab").a_prime
     painted = engine.transfer(coffee, STARRY_NIGHT, "landscape", direction="ab").a_prime
@@ -133,7 +134,7 @@ def uniformity() -> None:
 
 
 def examples() -> None:
-    """Show the portrait in the style of the Mona Lisa, with a painted sky as its background."""
+    """Show the portrait in the looks of the Mona Lisa, in front of the sky of The Starry Night."""
     background = np.array(Image.open(COLLINS_LABELS).convert("RGB"))[0, 0]
     mona_lisa = np.array(Image.open(LABELS["mask_b"]).convert("RGBA"))
     mona_lisa[(mona_lisa[..., :3] == background).all(axis=-1), 3] = 0  # the Mona Lisa's background gets no label
@@ -191,7 +192,7 @@ MADE: dict[str, Callable[[], None]] = {
     each.__name__: each for each in (looks, portrait, film, weight, ratio, uniformity, labels, examples, peer, page)
 }
 NEEDED = {"peer": "gmic", "page": "chromium"}
-"""Name of a picture -> command of the system that it needs; Debian's package has the same name."""
+"""Name of a picture -> command that it needs, which is also the name of a package of Debian."""
 engine = analogy.Engine(device="cpu")
 
 
@@ -201,7 +202,9 @@ def main(names: tuple[str, ...]) -> None:
     for name in names or MADE:
         program = NEEDED.get(name)
         if program and not shutil.which(program):
-            raise click.UsageError(f"the picture {name}.jpg needs the command {program} (Debian: {program})")
+            raise click.UsageError(
+                f"the picture {name}.jpg needs the command {program}; install Debian's package {program}"
+            )
         MADE[name]()
         click.echo(f"{name}.jpg: {(GALLERY / f'{name}.jpg').stat().st_size / 1000:.0f} kB")
 

@@ -2,8 +2,8 @@
 
 `torch.optim.Muon` computes in bfloat16, which most CPUs only emulate. The iteration
 X <- (a + b X X^T + c (X X^T)^2) X gives a polynomial of the small Gram matrix times the initial X.
-So this module iterates only Gram matrices. This is half the work for kernels of 256 x 2304, and on
-a CPU without bfloat16 units it takes a hundredth of the time of PyTorch's version.
+So this module iterates only Gram matrices. For kernels of 256 x 2304 this halves the work. On a
+CPU without bfloat16 units, the module takes a hundredth of the time of PyTorch's version.
 """
 
 import math
@@ -29,8 +29,8 @@ def orthogonalised(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
 class Muon(torch.optim.Optimizer):
     """The optimiser Muon, for parameters that are matrices.
 
-    The update has the RMS of an AdamW update, so that the same learning rates suit both (Liu et al.
-    2025).
+    The update has about the RMS of an AdamW update, so that the same learning rates suit both
+    optimisers (Liu et al. 2025).
     """
 
     def __init__(self, parameters, lr: float = 1e-3, weight_decay: float = 0.0, momentum: float = 0.95):

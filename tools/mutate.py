@@ -2,14 +2,14 @@
 
 A PART is a file, such as `kernels.cu`, or one function of a file, such as `kernels.cu:vote`.
 Without a PART, the tool changes all files of the table `PARTS`. A changed version of a file is
-called a mutant, and it survives if its tests pass. The tool prints each mutant that survives and
-for which `mutants.toml` gives no reason, and exits with 1 if there is one. A whole run takes an
-hour or two for each file. To save time, name a function, or use `--sample`.
+called a mutant, and it survives if the tests of the file pass. The tool prints each mutant that
+survives and for which `mutants.toml` gives no reason, and exits with 1 if there is such a mutant. A
+whole run takes an hour or two for each file. To save time, name a function, or use `--sample`.
 
 Other tools for this purpose (mutmut, cosmic-ray) change only Python, and much of this code is CUDA
 C++. So this tool makes the mutants of both languages itself (`mutate_rules.py`), and runs the tests
-in a copy of the project. It does not count a mutant that does not compile. The CPU's kernels are
-compiled again for each mutant.
+in a copy of the project. A mutant that does not compile counts neither as killed nor as a survivor.
+The CPU's kernels are compiled again for each mutant.
 """
 
 from __future__ import annotations
@@ -37,12 +37,15 @@ REASONS = Path(__file__).with_name("mutants.toml")
 NEEDED = ("analogy", "models", "tests", "pyproject.toml", "README.md")
 """The files and folders of the project that its tests need."""
 SHORTEST_LIMIT = 60
-"""Shortest time limit of a run of the tests, in seconds."""
+"""Shortest time limit of a run with a mutant, in seconds."""
 SLOWDOWN = 5
-"""Time limit of a run with a mutant, as a multiple of the time of the run without a mutant."""
+"""Time limit of a run with a mutant, divided by the time of the run without a mutant.
+
+A limit below `SHORTEST_LIMIT` is raised to it.
+"""
 
 _NOT_COMPILED = re.compile(r"do not compile for the simulator|^E +(SyntaxError|numba\.core\.errors\.)", re.MULTILINE)
-"""Pattern of the output of pytest if the code of a mutant does not compile."""
+"""Pattern that is found in the output of pytest if the code of a mutant does not compile."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ _CUDA_TESTS = (
 )  # fmt: skip
 """Arguments of pytest for the CUDA backend. The tests that notice most faults come first."""
 _CPU = "-k", "not simulat and not cuda and not photo and not two_equal"
-"""Arguments of pytest that leave out the other backends, and tests that take seconds."""
+"""Arguments of pytest that leave out tests of the CUDA backend, and tests that take seconds."""
 
 
 def _method(*names: str) -> tuple[str, ...]:
@@ -136,7 +139,7 @@ PARTS = {
 
 
 class Copy:
-    """A copy of the project, in which one mutant after another replaces its file."""
+    """A copy of the project, in which one mutant after another replaces the original file."""
 
     def __init__(self, root: Path, folder: Path):
         self.folder = folder
@@ -179,7 +182,7 @@ class Copy:
         Yields
         ------
         tuple of Mutant and str
-            The mutant, and the outcome of its run; the mutants that "passed" survive.
+            The mutant, and the outcome of its run. A mutant with the outcome "passed" survives.
 
         Raises
         ------
@@ -222,7 +225,9 @@ def main(parts: tuple[str, ...], sample: int | None, seed: int) -> None:
         known = reasons().get(file, {})
         made = mutants(ROOT / part.file, (function,) if function else part.functions)
         if not made:
-            raise click.BadParameter(f"there is no function {function!r} in {part.file} that can be changed")
+            raise click.BadParameter(
+                f"there is no function {function!r} in {part.file} that can be changed; name another"
+            )
         chosen = [mutant for mutant in made if mutant.name not in known]
         click.echo(f"{name}: {len(made)} mutants, {len(made) - len(chosen)} with a reason to survive")
         if sample and sample < len(chosen):

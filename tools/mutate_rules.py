@@ -1,7 +1,7 @@
 """Mutants: versions of a source file that differ from it in one small change.
 
-The same rules serve Python and CUDA C++, so most of them are regular expressions over the text.
-Those that need the syntax of Python use its parser.
+Many rules serve both Python and CUDA C++. So most rules are regular expressions, which are searched
+for in the text. The rules that need the syntax of Python use Python's parser.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class Mutant:
     Attributes
     ----------
     function : str
-        The innermost function or class that contains the change; empty at the top of a file.
+        The innermost function or class that contains the change; empty outside of all of them.
     line : int
         The line of the change, from 1.
     before, after : str
-        The statement before and after the change, in one line without comments; `after` is empty if
-        the statement is left out.
+        The changed statement, without and with the change, in one line without comments. `after` is
+        empty if the change leaves out the statement.
     text : str
         The whole file with the change.
     """
@@ -74,7 +74,8 @@ _CUDA: list[Rule] = [
     (r"\.x\b", ".y"), (r"\.y\b", ".x"), (r"(?<=[(=,] )-(?=\w)|(?<=[(=])-(?=\w)", ""),
     # Turn an index of 64 bits into an index of 32 bits.
     (r"\(size_t\)", ""), (r"\bsize_t (?=\w+ =)", "unsigned "),
-    # Replace a condition by false, or leave out one statement: an assignment, a call, an increment.
+    # Replace by false the condition of a return, a continue or a break. Or leave out one statement:
+    # an assignment, an increment or a synchronisation of threads.
     (r"(?<=\bif \().+?(?=\) (?:return|continue|break)\b.*; *$)", "false"),
     (r"^ +(?:\+\+\w+|[\w.*\[\]]+(?:\[.+\])? [-+*/^|&]?= [^;]+|__sync\w+\(.*\));(?= *$)", ""),
 ]  # fmt: skip
@@ -88,7 +89,7 @@ _WORD = re.compile(r"[\w.=+-]+")
 """Pattern of a string that names an option or a kernel; strings with spaces are messages."""
 
 _UNTESTABLE_KEYWORDS = {"thread_name_prefix", "slots", "frozen", "strict"}
-"""Keywords that change no result: names of threads, and guards against faults in the code."""
+"""Keyword arguments that change no result: names of threads, and guards against faults in code."""
 _THREADS = {"Thread", "Timer"}
 """Classes whose keyword `name` is the name of a thread."""
 _LOGGERS = {"_log", "log", "logger"}
@@ -133,7 +134,10 @@ class _Cuda:
         self._code = re.sub(r"//.*|\"[^\"\n]*\"|^#.*", lambda found: " " * len(found[0]), text, flags=re.MULTILINE)
         """The text with spaces in place of comments, strings and lines for the preprocessor."""
         self._ends = [0]
-        """The ends of the statements. The head of a `for` counts as a single statement."""
+        """Indices in the text: 0, and the end of each statement.
+
+        The head of a `for` counts as a single statement.
+        """
         self._functions: list[str] = []
         """The name of the function or class that each statement belongs to."""
         depth, around = 0, [""]
@@ -153,7 +157,7 @@ class _Cuda:
         return set(_apply(_BOTH + _CUDA, self._code))
 
     def place(self, start: int, end: int, new: str) -> tuple[str, str, str]:
-        """Return the name of the function around an edit, and the statement before and after it."""
+        """Return the name of the function around an edit, and the statement without and with it."""
         index = bisect_right(self._ends, start) - 1
         first, last = self._ends[index], self._ends[bisect_left(self._ends, end)]
         before = self._code[first:last]
@@ -200,9 +204,9 @@ class _Python:
         } | set(self._edits_of_syntax(skipped))
 
     def place(self, start: int, end: int, new: str) -> tuple[str, str, str] | None:
-        """Return the name of the function around an edit, and the statement before and after it.
+        """Return the name of the function around an edit, and the statement without and with it.
 
-        Returns None if the code does not parse after the edit.
+        Returns None if no statement contains the edit, or if the code does not parse with it.
         """
         function, path, node = "", [], self._tree
         while inner := self._part_around(node, start, end):
@@ -244,7 +248,7 @@ class _Python:
         return self._index(head.lineno, at), self._index(node.end_lineno, node.end_col_offset)
 
     def _index(self, line: int, column: int) -> int:
-        """Return the index in the text of a line, from 1, and a column, which counts bytes."""
+        """Return the index in the text of the place at a line, from 1, and a column, in bytes."""
         return self._starts[line - 1] + len(self._lines[line - 1][:column].decode())
 
     def _code(self) -> str:
@@ -260,8 +264,8 @@ class _Python:
     def _edits_of_syntax(self, skipped: set[int]) -> Iterator[Edit]:
         """Yield the edits that need the syntax tree.
 
-        An edit leaves out a statement or the last argument of a call, negates a condition, or
-        replaces a string that names an option.
+        Such an edit leaves out a statement, the value of a `return` or the last argument of a call,
+        negates a condition, or replaces a string that names an option or a kernel.
         """
         for node in ast.walk(self._tree):
             if id(node) in skipped:
@@ -285,7 +289,7 @@ class _Python:
 
 
 def _without_blocks(node: ast.AST) -> str:
-    """Return a statement in one line, in a form that does not depend on how it is written.
+    """Return a statement in one line, in a form that does not depend on its line breaks and quotes.
 
     A compound statement loses the statements that it contains, and a function its annotations.
     """
@@ -310,8 +314,8 @@ def _is_word(node: ast.Constant | ast.JoinedStr) -> bool:
 def _untestable(tree: ast.AST) -> Iterator[ast.AST]:
     """Yield the nodes whose change no test could notice, and the parts of f-strings.
 
-    The parts of an f-string are not changed one by one, since Python gives their positions only
-    since version 3.12.
+    The parts of an f-string are not changed one by one, because Python gives their positions
+    only from version 3.12 on.
     """
     for node in ast.walk(tree):
         match node:

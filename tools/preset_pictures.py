@@ -32,7 +32,7 @@ PAIRS: dict[str, tuple[Path, Path, dict[str, Any]]] = {
     "paper": (HOPPER, STARRY_NIGHT, {}),
     "fast": (HOPPER, LOVELACE, {}),
 }
-"""Preset -> A, B' and the masks of a pair that suits the preset."""
+"""Preset -> A, B' and the masks of a pair that suits it. Other presets get the example pair."""
 
 
 def main(names: list[str]) -> None:

@@ -16,40 +16,41 @@ prediction in milliseconds is:
     --photo adds, RTX 4090                                   20.4    39.6      39.6
     --photo adds, H100 SXM                                   19.7    39.6      39.6
 
-The measurement: An H100 80GB with CUDA 13, CuPy 14.2, ONNX Runtime 1.31 and cuDNN 9.19 takes 37 to
-41 ms with the compact model. The device is busy for 17 ms (networks 7.6 ms, search 7.1 ms, the rest
-1.6 ms). `--photo` adds 34 ms, and the device is busy for 20 ms of them. The version that was
-measured did not remove seams yet. This program predicts that removing them takes 0.2 ms on the
-device and 1.9 ms on the host. Earlier predictions, made only from data sheets, were wrong by
-factors of 2.5 for the device and 5 for the host.
+The measurement: A transfer with the compact model takes 37 to 41 ms on an H100 80GB with CUDA 13,
+CuPy 14.2, ONNX Runtime 1.31 and cuDNN 9.19. The device is busy for 17 ms (networks 7.6 ms, search
+7.1 ms, the rest 1.6 ms). `--photo` adds 34 ms, and the device is busy for 20 ms of them. The
+measured version of the package did not remove seams yet. This tool predicts that removing them
+takes 0.2 ms on the device and 1.9 ms on the host. Earlier predictions, made only from data sheets,
+were wrong by factors of 2.5 for the device and 5 for the host.
 
-What is counted: For the networks, the program counts the operations of the convolutions and the
-bytes that each node of the graphs reads and writes, as if there were no cache. Each node is one
-launch; a ReLU and its convolution are one node. For the search, the simulator counts the rows of
-patches that the kernels compare in pictures of 56 x 56 pixels, and the program multiplies them by
-the ratio of the areas. (The kernels skip candidates whose distance is known or that cannot be
-better. In a larger picture the field is more coherent, so that they skip more than the program
-assumes.) Each product reads
-4 bytes from the first-level cache and takes two integer operations. A sixth of these bytes, the
-patches of B, comes from the second-level cache, since each position is read three times instead of
-nine (`kernels.cu`). For the rest, the simulator counts the bytes that the other kernels and CuPy's
-operations read and write, each byte once. For photo refinement, it counts the same bytes at full
-size, and the positions of the lines that `relax` and `factor` solve one after the other.
+What is counted: For the networks, the tool counts the operations of the convolutions and the bytes
+that each node of the graphs reads and writes, as if there were no cache. Each node is one launch; a
+ReLU and its convolution are one node. For the search, the simulator counts the rows of patches that
+the kernels compare in pictures of 56 x 56 pixels, and the tool multiplies their number by the ratio
+of the areas. (The kernels skip candidates whose distance is known or that cannot be better. In a
+larger picture the field is more coherent, so that the kernels skip more than the tool assumes.) For
+each product of two int16 numbers, a kernel reads 4 bytes from the first-level cache and does two
+integer operations. Half of the bytes belong to patches of the source. The tool assumes that the
+first-level cache has to read a third of this half, a sixth of all bytes, from the second-level
+cache. For the rest, the simulator counts the bytes that the other kernels and CuPy's operations
+read and write, each byte once. For photo refinement, it counts the same bytes at full size, and the
+positions of the lines that `relax` and `factor` solve one after the other.
 
 What is taken from the measurement: Convolutions reach a tenth of the speed in the data sheet, and
-the search a twelfth, since the positions of a warp wait for each other. Solving a position of a
-line takes 0.15 us. The host takes 40 us to launch a kernel or an operation of CuPy from Python, and
-20 us for a node of ONNX Runtime. (CuPy's reductions take twice as long as its other operations; the
-program neglects this.) The host runs ahead of the device, so that the slower of the two decides the
-time of a transfer.
+the search a twelfth, since the positions that a warp computes wait for each other. Solving a
+position of a line takes 0.15 us. The host takes 40 us to launch a kernel or an operation of CuPy
+from Python, and 20 us for a node of ONNX Runtime. (CuPy's reductions take twice as long as its
+other operations; the tool neglects this.) The host runs ahead of the device, so that the slower of
+the two decides the time of a transfer.
 
 What is assumed: The other kernels reach half the speed of the memory, and the smallest launch takes
 3 us. Compiling, loading and planning are not counted, since they happen only once.
 
 What follows: With the compact model the device waits for the host more than half of the time. Fewer
-launches would save time. Float16 or TensorFloat-32 would not (an RTX 4090 computes TensorFloat-32
-no faster than float32). Wide convolutions should reach a larger share of an H100's speed than the
-compact model's narrow ones, so a transfer at full width should take less time than predicted.
+launches would save time. Float16 or TensorFloat-32 would not save time, since the device waits
+anyway (and an RTX 4090 computes TensorFloat-32 no faster than float32). Wide convolutions should
+reach a larger share of an H100's speed than the compact model's narrow ones, so a transfer at full
+width should take less time than predicted.
 """  # noqa: D301  # click reads the backslash
 
 from __future__ import annotations
@@ -72,11 +73,11 @@ SIZE = 448
 COUNTED = 56
 """Side of the pictures whose work is counted, in pixels."""
 _SIDES = {-(-COUNTED // stride): -(-SIZE // stride) for stride in (1, 2, 4, 8, 16)}
-"""Rows of a level's feature map for pictures of COUNTED pixels -> its rows for SIZE pixels."""
+"""Rows of a level's feature map for pictures of side COUNTED -> its rows for side SIZE."""
 CONVOLVED = 0.1
 """Share (0 to 1) of the GPU's float32 operations per second that convolutions reach."""
 COPIED = 0.5
-"""Share (0 to 1) of the memory's speed that reading and writing reach."""
+"""Share (0 to 1) of the memory's bytes per second that reading and writing reach."""
 SEARCHED = 0.08
 """Share (0 to 1) of the limits of caches and integer operations that the search reaches."""
 LEAST = 3e-6
@@ -118,11 +119,11 @@ class Launch(NamedTuple):
     """The work of one launch."""
 
     operations: float = 0
-    """Operations on float32."""
+    """Float32 operations of convolutions."""
     memory: float = 0
-    """Bytes that are read and written."""
+    """Bytes that the launch reads from the memory and writes to it."""
     compared: float = 0
-    """Bytes of patches that are compared."""
+    """Bytes of the patches that the launch compares, read from the first-level cache."""
     steps: float = 0
     """Number of positions of a line that are solved one after the other."""
 
@@ -133,7 +134,7 @@ class Launch(NamedTuple):
 
 
 def count(model: str) -> dict[str, list[Launch]]:
-    """Count the launches of a transfer of SIZE x SIZE: its networks, its search and the rest."""
+    """Return part -> launches of a transfer of SIZE x SIZE pixels: "networks", "search", "rest"."""
     from simulator import SimulatedCudaBackend, device, launch
 
     from analogy.engine import Engine
@@ -153,7 +154,7 @@ def count(model: str) -> dict[str, list[Launch]]:
         if kind not in RADIUS:
             work["rest"].append(Launch(memory=memory))
             return
-        # At each step of the sum of a row, each lane of a warp exchanges a value.
+        # The sum of a row takes log2(lanes) steps. At each step, each lane exchanges one value.
         rows = launch.exchanges / (block[0] * np.log2(block[0]))
         products = rows * (2 * int(args[RADIUS[kind]]) + 1) * arrays[0].shape[2]
         work["search"].append(Launch(memory=memory, compared=4 * products * larger(arrays[0].shape)))
@@ -173,7 +174,7 @@ def count(model: str) -> dict[str, list[Launch]]:
 
 
 def count_photo() -> list[Launch]:
-    """Count the launches of photo refinement for both pictures of SIZE x SIZE."""
+    """Return the launches of photo refinement for both pictures, of SIZE x SIZE pixels."""
     from simulator import SimulatedCudaBackend, device
 
     from analogy.backends.cuda_steps import RELAX, STEP
@@ -259,7 +260,7 @@ def count_graph(path: Path, inputs: dict[str, list[int]]) -> list[Launch]:
     shapes |= {weights.name: list(weights.dims) for weights in graph.initializer}
     nodes = []
     for node in graph.node:
-        if node.op_type == "Relu":  # ONNX Runtime joins it with the convolution before it
+        if node.op_type == "Relu":  # ONNX Runtime joins a ReLU with the convolution before it
             continue
         of_conv = (
             2.0 * np.prod(shapes[node.output[0]]) * np.prod(shapes[node.input[1]][1:]) if node.op_type == "Conv" else 0
@@ -300,7 +301,7 @@ def table(models: tuple[str, ...]) -> str:
     multiple=True,
     default=["vgg16-compact"],
     show_default=True,
-    help="Name or folder of a model; may be given several times.",
+    help="Name or folder of a model. The option may be given several times.",
 )
 def main(models: tuple[str, ...]) -> None:
     click.echo(table(models))

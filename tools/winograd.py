@@ -1,8 +1,8 @@
 """3x3 convolution by Winograd's F(4x4, 3x3), in plain PyTorch (Lavin and Gray, CVPR 2016).
 
 The algorithm needs a quarter of the multiplications of an ordinary convolution. It is faster for
-many channels, where the multiplications take most of the time: a convolution of 256 to 256
-channels, together with its gradients, takes a third of the time of PyTorch's own convolution.
+many channels, where the multiplications take most of the time. On a CPU, a convolution of 256 to
+256 channels and its gradients take a third of the time that PyTorch's own convolution takes.
 """
 
 import numpy as np

@@ -2,9 +2,9 @@
 
     python tools/examples/asyncio_app.py painting.jpg photo.jpg another.jpg
 
-`asyncio.to_thread` runs the transfer in a thread. A thread cannot be cancelled. So the transfer's
-progress callback raises an exception, which ends the transfer at its next step, some hundredths of
-a second later.
+`asyncio.to_thread` runs the transfer in a thread. A thread cannot be cancelled. So the
+transfer's progress callback raises an exception after the await has been cancelled. The exception
+ends the transfer at its next step, some hundredths of a second later.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """A node for ComfyUI that gives pictures the looks of other pictures.
 
-ComfyUI reads the two names of this module.
+ComfyUI reads the two dicts of this module.
 """
 
 from .node import Analogy

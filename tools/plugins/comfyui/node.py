@@ -29,11 +29,11 @@ _STEPS = 1000
 class Analogy:
     """The node that ComfyUI shows.
 
-    ComfyUI reads the attributes, and calls the method that `FUNCTION` names.
+    ComfyUI reads the attributes of the class, and calls the method that `FUNCTION` names.
     """
 
     CATEGORY = "image/style"
-    DESCRIPTION = "Gives a picture the looks of another picture, by using the pixels of that picture."
+    DESCRIPTION = "Gives a picture the looks of another picture, by using the pixels of the other picture."
     FUNCTION = "make"
     RETURN_TYPES = ("IMAGE", "IMAGE")
     RETURN_NAMES = ("image", "looks_as_image")

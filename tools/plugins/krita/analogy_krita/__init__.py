@@ -1,8 +1,9 @@
 """A plug-in for Krita that gives a layer the looks of a file or of another layer, as a new layer.
 
 The service that `analogy serve` starts makes the pictures, so that Krita's own Python needs no
-package. The modules `pixels` and `service` use only the standard library, `layers` uses Krita's
-objects, and `dialog` is the window. All modules run on Python 3.8, as Krita's own builds need.
+package. The modules `service` and `work` use only the standard library, `pixels` also uses Qt to
+read PNG files, `layers` uses Krita's objects, and `dialog` is the window. All modules run on Python
+3.8, which Krita's own builds contain.
 """
 
 from krita import Extension, Krita

@@ -188,7 +188,10 @@ class Dialog(QDialog):
         self._enable()
 
     def _pictures(self) -> dict[str, bytes]:
-        """Return the files to send. Raises `LayerError` if one cannot be made."""
+        """Return name of a field of the form -> content of the file to send.
+
+        Raises `LayerError` if a file cannot be read, or cannot be made from a layer.
+        """
         other, labels = self._looks.currentData(), [box.currentData() for box in self._labels]
         if (labels[0] is None) != (labels[1] is None):
             raise LayerError("Labels need two groups; choose one for the layer and one for the looks, or none.")

@@ -28,7 +28,7 @@ class Rectangle(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """A layer of a document."""
+    """A layer of a document, as Krita's `Document` and `Node`."""
 
     document: Any
     node: Any
@@ -44,7 +44,7 @@ class Layer(NamedTuple):
         return self.node.type() == "grouplayer"
 
     def rectangle(self) -> Rectangle:
-        """Return the smallest rectangle of the canvas that contains all that the layer shows there.
+        """Return the smallest rectangle of the canvas that contains all that the layer shows on it.
 
         Raises `LayerError` if the layer shows nothing on the canvas.
         """
@@ -57,7 +57,7 @@ class Layer(NamedTuple):
         return Rectangle(left, top, right - left, bottom - top)
 
     def bits(self) -> int:
-        """Return the bits of a sample, 8 or 16.
+        """Return the number of bits of a sample, 8 or 16.
 
         Raises `LayerError` unless the layer is RGB with 8 or 16 bits.
         """
@@ -82,7 +82,7 @@ class Layer(NamedTuple):
         return layer_png(self.pixels(part), part.width, part.height, self.bits())
 
     def regions(self, part: Rectangle) -> list[Region]:
-        """Return the layers of this group as regions of `part`, from the lowest to the highest."""
+        """Return the layers of this group as regions within `part`, the lowest layer first."""
         layers = [Layer(self.document, each) for each in self.node.childNodes() if _is_layer(each)]
         return [Region(each.node.name().strip(), alpha_of(each.pixels(part), each.bits())) for each in layers]
 
@@ -112,10 +112,10 @@ def label_pictures(a: Layer, of_a: Layer, b_prime: Layer, of_b: Layer) -> tuple[
 
 
 def add_above(layer: Layer, name: str, corner: tuple[int, int], size: tuple[int, int], pixels: bytes) -> Any:
-    """Add a new layer with the colour model and profile of `layer` above it, and return its node.
+    """Add a new layer above `layer`, with the same colour model and profile, and return its node.
 
-    `corner` is the column and the row of its first pixel, `size` its width and height. `pixels` are
-    in Krita's order, with the depth of `layer`.
+    `corner` is the column and the row of the new layer's first pixel, and `size` its width and
+    height. `pixels` are in Krita's order, with the depth of `layer`.
     """
     document, node = layer
     new = document.createNode(name, "paintlayer")

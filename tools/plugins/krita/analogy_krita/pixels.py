@@ -11,7 +11,7 @@ import zlib
 from typing import NamedTuple
 
 MOST_REGIONS = 255
-"""Largest number of regions of a label picture.
+"""Largest number of regions that a label picture can have.
 
 A palette has 256 colours, and one of them stands for places without a label.
 """
@@ -21,9 +21,9 @@ class Region(NamedTuple):
     """A region of a label picture, which is one layer of a label group."""
 
     name: str
-    """The name of the region."""
+    """The name of the layer, without spaces around it."""
     alpha: bytes
-    """The alpha of each pixel, 8 bits."""
+    """The alpha of each pixel, 8 bits, row by row."""
 
 
 def layer_png(pixels: bytes, width: int, height: int, bits: int) -> bytes:
@@ -40,14 +40,15 @@ def layer_png(pixels: bytes, width: int, height: int, bits: int) -> bytes:
 
 
 def alpha_of(pixels: bytes, bits: int) -> bytes:
-    """Return the alpha of each pixel of a layer in 8 bits, which is the high byte of 16 bits."""
+    """Return the alpha of each pixel of a layer in 8 bits: of 16 bits, it returns the high byte."""
     return pixels[bits // 2 - 1 :: bits // 2]
 
 
 def layer_pixels(png: bytes, bits: int) -> tuple[int, int, bytes]:
     """Return the width and the height of a PNG file, and its pixels in Krita's order.
 
-    The samples have 8 or 16 `bits`. Qt reads the file. Raises `ValueError` if it is not a picture.
+    The returned samples have 8 or 16 `bits`. Qt reads the file. Raises `ValueError` if `png` is not
+    a PNG picture.
     """
     from PyQt5.QtGui import QImage
 
@@ -70,10 +71,10 @@ def red_and_blue_swapped(pixels: bytes) -> bytes:
 
 
 def label_colours(*groups: list[Region]) -> dict[str, int]:
-    """Return the number of each region's colour, from 1, as a dict with the regions' names as keys.
+    """Return name of a region -> number of its colour in the palette, from 1.
 
-    Regions of the same name in several groups have one number. Raises `ValueError` if a name is
-    missing in a group, if there is no region, or if there are more than `MOST_REGIONS`.
+    Regions of the same name in several groups have the same number. Raises `ValueError` if a name
+    is missing in a group, if there is no region, or if there are more than `MOST_REGIONS`.
     """
     named = [{region.name for region in group} for group in groups]
     names = sorted(set().union(*named))

@@ -13,7 +13,10 @@ from urllib import error, parse, request
 ADDRESS = "http://127.0.0.1:8000"
 """Default address of `analogy serve`."""
 _TIMEOUT = 130.0
-"""Longest time to wait for an answer, in seconds. An upload to the service may take up to 120 s."""
+"""Longest time to wait for an answer of the service, in seconds.
+
+By default, the service accepts uploads that take up to 120 s.
+"""
 _POLL_INTERVAL = 0.25
 """Interval at which a job is polled, in seconds."""
 
@@ -56,7 +59,7 @@ class Service:
         step: Callable[[str, float], None],
         cancelled: Callable[[], bool],
     ) -> bytes:
-        """Return A' as a PNG file.
+        """Let the service make A', and return it as a PNG file.
 
         Parameters
         ----------
@@ -72,7 +75,7 @@ class Service:
         Raises
         ------
         ServiceError
-            If the service cannot be reached, or refuses the request.
+            If the service cannot be reached, refuses the request, or fails to make the picture.
         CancelledError
             If `cancelled` returned true. The job of the service is cancelled, too.
         """
@@ -146,7 +149,7 @@ class Service:
 
 
 def multipart(pictures: dict[str, bytes], fields: dict[str, str]) -> tuple[str, bytes]:
-    """Return the media type and the body of a multipart/form-data form with these fields."""
+    """Return the media type and the body of a multipart/form-data form with files and texts."""
     boundary = uuid.uuid4().hex
     parts = []
     for name, content in [*pictures.items(), *((name, value.encode()) for name, value in fields.items())]:

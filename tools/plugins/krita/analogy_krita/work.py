@@ -23,7 +23,7 @@ class Work:
     result : object
         What the function has returned; None while it runs, or if it was cancelled or failed.
     problem : str or None
-        A sentence that says why the function failed.
+        A sentence that says why the function failed; None if it did not fail.
     """
 
     def __init__(self, do: Callable[[Callable[[str, float], None], Callable[[], bool]], Any]):
@@ -50,7 +50,7 @@ class Work:
             pass
         except ServiceError as error:
             self.problem = str(error)
-        except Exception as error:  # otherwise the user would not see it
+        except Exception as error:  # otherwise the user would not see the error
             self.problem = f"An unexpected error has ended the work: {error!r}."
 
     def _step(self, words: str, share: float) -> None:
