@@ -358,7 +358,7 @@ KINDS += ", jpeg2000, wide, wide webp, bound"
 @pytest.mark.parametrize("kind", KINDS.split(", "))
 def test_bad_input_gives_one_line_without_a_traceback_and_exit_code_2(kind: str, tmp_path: Path) -> None:
     arguments, words = bad_inputs(tmp_path)[kind]
-    done = run("transfer", "--device", "cpu", *arguments)  # with "auto" a line can explain the choice of the CPU
+    done = run("transfer", "--device", "cpu", *arguments)  # with "auto" the command may also log why it uses the CPU
     assert done.exit_code == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr
@@ -595,7 +595,7 @@ def test_the_bar_fits_the_terminal_and_its_last_stage_is_saving(pair, tmp_path: 
     process = subprocess.Popen(list(map(str, command)), stderr=theirs, stdout=subprocess.DEVNULL)
     os.close(theirs)
     shown = b""
-    with contextlib.suppress(OSError):  # the other end of the terminal is closed
+    with contextlib.suppress(OSError):  # raised once the process has closed the terminal
         while part := os.read(ours, 65536):
             shown += part
     os.close(ours)

@@ -65,7 +65,7 @@ class Intake:
         if order and pool.closing:
             refusal = _refusal(503, ENDING, 5)
         elif order and not pool.ready:
-            refusal = _refusal(503, "the worker is starting; try again later", 5)
+            refusal = _refusal(503, "no worker is ready yet; try again later", 5)
         elif order and pool.full:
             words = f"the queue is full ({counted(self.limits.queue, 'job')}); try again later"
             refusal = _refusal(429, words, pool.retry_after())

@@ -99,7 +99,7 @@ def _limit_memory(engine: Engine, most: int) -> None:
 
         if engine.backend.xp is np and hasattr(resource, "RLIMIT_AS"):
             taken = psutil.Process().memory_info().vms
-            with suppress(OSError, ValueError):  # the system's limit is already lower
+            with suppress(OSError, ValueError):  # raised if the system allows less
                 resource.setrlimit(resource.RLIMIT_AS, (taken + most, taken + most))
 
 
