@@ -1,4 +1,4 @@
-"""Progress of long work: ticks collect the finished shares, and a callback reports them."""
+"""Progress of long work: the work calls ticks, and their shares become calls of a callback."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TypeAlias
 import numpy as np
 
 Tick: TypeAlias = Callable[[float], None]
-"""A function that long work calls with its finished share, 0 to 1. If it raises, the work ends."""
+"""Function that long work calls with its finished share, 0 to 1. If it raises, the work ends."""
 
 Costs: TypeAlias = Mapping[str, Mapping[str, float]]
 """Estimated time of each part of a run, in any unit: stage -> part -> time, in running order."""
@@ -24,7 +24,7 @@ Costs: TypeAlias = Mapping[str, Mapping[str, float]]
 MIN_STEP = 0.005
 """Increase of the finished share (0 to 1) after which the callback is called again."""
 MAX_INTERVAL = 0.25
-"""Seconds after which the next tick calls the callback, even after a step below `MIN_STEP`."""
+"""Seconds without a call of the callback after which any tick calls it."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Progress:
     done : float
         Finished share of the whole run, 0 to 1. It never falls.
     picture : ndarray or None
-        None, except in one report for each level if the transfer has `levels=True`: the picture
-        reconstructed from the field of that level by voting, (H, W, 3) uint8.
+        The picture painted from the field of a level, (H, W, 3) uint8, in one report for each level
+        if the transfer has `levels=True`. None in all other reports.
     """
 
     stage: str
@@ -50,9 +50,9 @@ class Progress:
 class StageReporter:
     """Reporter of a run's progress, which also measures the time of its stages.
 
-    It calls the callback as each stage begins and while it runs. An exception that the callback
-    raises is passed on, which ends the run. `Progress.done` follows the estimates of `plan`;
-    without a plan it stays 0 until the end.
+    It calls the callback when a stage begins, and while the stage runs. An exception that the
+    callback raises is passed on, which ends the run. `Progress.done` follows the estimates of
+    `plan`; without a plan it stays 0 until the end.
 
     Attributes
     ----------
@@ -92,16 +92,17 @@ class StageReporter:
         self._advance(self._starts.get(stage, self._done), at_once=True)
 
     def part(self, name: str) -> Tick:
-        """Return the function that reports the progress of one part of the current stage.
+        """Return the tick of one part of the present stage.
 
         Raises `LookupError` if there is a plan without this part.
         """
         return self.parts(name)[0]
 
     def parts(self, *names: str) -> list[Tick]:
-        """Return the ticks of consecutive parts of the present stage, which may run in parallel.
+        """Return the ticks of consecutive parts of the present stage.
 
-        Raises `LookupError` if there is a plan without one of these parts.
+        The parts may run in parallel. Raises `LookupError` if there is a plan without one of these
+        parts.
         """
         if not self._spans:
             return [ignore] * len(names)
@@ -148,7 +149,11 @@ class StageReporter:
 
 
 def split(tick: Tick | None, *weights: float) -> Sequence[Tick]:
-    """Return ticks for consecutive parts of work whose times are proportional to `weights`."""
+    """Return ticks for consecutive parts of work whose times are proportional to `weights`.
+
+    Each tick calls `tick` with the finished share of the whole work, or does nothing if `tick` is
+    None.
+    """
     if tick is None:
         return [ignore] * len(weights)
     return [_between(tick, low, high) for low, high in _spans(weights)]
@@ -190,7 +195,7 @@ def side_by_side(workers: int, tasks: Sequence[Callable[[Tick], object]], tick: 
 
 
 class _EndedError(Exception):
-    """Exception that ends a task after another task or the caller's tick has raised."""
+    """Exception that ends a task after another task or the caller's tick has raised an error."""
 
 
 def ignore(share: float) -> None:

@@ -15,13 +15,13 @@ from .request import listed
 from .settings import Settings
 
 _MAX_BYTES = 1 << 20
-"""Largest `settings.json` that is read, in bytes. A typical file has about 1000."""
+"""Largest accepted `settings.json`, in bytes. A typical file has about 1000."""
 
 
 def read_record(path: str | os.PathLike[str]) -> tuple[Settings, str, str, np.ndarray | None]:
     """Return the settings, the model's name and checksum, and the pins of a `settings.json`.
 
-    Raises `SettingsError` if the file does not exist, or is not the `settings.json` of a result.
+    Raises `SettingsError` if the file cannot be read, or is not the `settings.json` of a result.
     """
     try:
         fields = json.loads(read_regular(path, _MAX_BYTES))
@@ -63,7 +63,10 @@ def recorded_inputs(path: str | os.PathLike[str]) -> dict[str, list[str]]:
 
 
 def recorded_examples(path: str | os.PathLike[str]) -> int | None:
-    """Return the number of pictures B' that a `settings.json` records; None if it records none."""
+    """Return the number of pictures B' that a `settings.json` records, or None if it records none.
+
+    Also returns None if the file cannot be read.
+    """
     with suppress(OSError, ValueError, TypeError, RecursionError, KeyError):
         return len(listed(json.loads(read_regular(path, _MAX_BYTES))["b_prime"])) or None
     return None

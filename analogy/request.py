@@ -1,8 +1,8 @@
 """The request for a transfer: its pictures, its pins and its settings, checked in one place.
 
-The fields of `Request` are the keywords of `Engine.transfer`. The command's options, the columns of
-a batch's table and the fields of the service's form are made from them. A new keyword therefore
-needs only a new field here, and the code that uses its value.
+The fields of `Request` are those arguments of `Engine.transfer` that decide the result. The
+command's options, the columns of a batch's table and the fields of the service's form are made from
+them. A new keyword therefore needs only a new field here, and the code that uses its value.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Input(NamedTuple):
     value: Any
     """The picture or the pins, as the caller gave them."""
     place: int = 0
-    """Index of the value, from 0, if the value of its field is a list; else 0."""
+    """Index of the value in the list that the field has, from 0; 0 if the field has no list."""
 
     @property
     def key(self) -> str:
@@ -66,15 +66,15 @@ class Request:
     list, `b` and `mask_b` must be lists of the same length, or None.
 
     Two fields are normalised. If B is given, `settings.direction` becomes "ab", since B need not be
-    made. Pins that are given as numbers become a list of rows xa, ya, xb, yb (floats, in pixels),
-    or None if there are none.
+    made. Pins that are given as numbers become a list of rows (see `pin_rows`), or None if there
+    are no pins.
 
     Raises
     ------
     SettingsError
         If B is given and the direction is "ba", or if pins are invalid.
     ImageError
-        If only one of the masks is given, if `b_prime` is an empty list, or if `b` or `mask_b` does
+        If only one of the masks is given, if `b_prime` has no picture, or if `b` or `mask_b` does
         not have one picture for each example.
     """
 
@@ -90,7 +90,7 @@ class Request:
     b: PictureLike | Examples | None = _field(
         "picture",
         "B",
-        "B, if you have it: the picture that B' was painted over, with the same size. Then only A' is made.",
+        "B, if you have it: the picture that B' was painted over, with the same size. If B is given, only A' is made.",
         several=True,
         default=None,
     )
@@ -103,7 +103,7 @@ class Request:
     mask_b: PictureLike | Examples | None = _field(
         "picture",
         "the mask of B'",
-        "Label picture of B'. A region of A matches only the places of B' that have the same colour.",
+        "Label picture of B'. A region of A matches only regions of B' of the same colour in the label pictures.",
         several=True,
         default=None,
     )
@@ -111,7 +111,7 @@ class Request:
         "pins", "the file of pins", "Points of A that have to match points of B', in pixels.", default=None
     )
     levels: bool = _field(
-        "flag", "levels", "Also write a picture for each level, which shows how the analogy forms.", default=False
+        "flag", "levels", "Also write a picture for each level, painted from the field of that level.", default=False
     )
 
     def __post_init__(self) -> None:
@@ -124,7 +124,7 @@ class Request:
             raise ImageError(f"there is a mask for {given} and none for {lacking}; give both masks, or none")
         count = len(self.examples)
         if not count:
-            raise ImageError("b_prime is an empty list; give one or more pictures whose looks A should get")
+            raise ImageError("b_prime has no picture; give one or more pictures whose looks A should get")
         for name in ("b", "mask_b"):
             values = listed(getattr(self, name))
             if getattr(self, name) is not None and len(values) != count:
@@ -137,7 +137,7 @@ class Request:
 
     @property
     def content(self) -> str:
-        """Name of the field with the content of a result that is a single picture.
+        """Name of the field with the content, for a result that is written as a single picture.
 
         It is "a" for A', and "b_prime" for B.
         """
@@ -150,7 +150,10 @@ class Request:
 
     @property
     def several(self) -> bool:
-        """True if B' is given as a list. The result then has lists as well."""
+        """True if B' is given as a list or tuple.
+
+        The result then has lists as its attributes of B' and of B.
+        """
         return isinstance(self.b_prime, (list, tuple))
 
     def inputs(self) -> Iterator[Input]:
@@ -185,7 +188,7 @@ class Request:
         return read_pins(self.pins)
 
     def keywords(self) -> dict[str, Any]:
-        """Return the arguments of `Engine.transfer`, by name."""
+        """Return the values of all fields by name, as arguments for `Engine.transfer`."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def _set(self, name: str, value: Any) -> None:
@@ -206,10 +209,10 @@ def numbered(name: str, count: int) -> list[str]:
 
 @cache
 def fields_of(*kinds: Kind) -> tuple[dataclasses.Field[Any], ...]:
-    """Return the fields of `Request` whose kind is one of these."""
+    """Return the fields of `Request` whose kind is one of `kinds`."""
     return tuple(field for field in dataclasses.fields(Request) if field.metadata.get("kind") in kinds)
 
 
 def is_path(pins: object) -> bool:
-    """Return whether pins are the path of a file."""
+    """Return True if pins are given as the path of a file."""
     return isinstance(pins, (str, os.PathLike))

@@ -31,7 +31,7 @@ MONTAGE_HEIGHT = 1080
 PREVIEW_HEIGHT = 300
 """Largest height of the montage that a notebook shows, in pixels."""
 
-if TYPE_CHECKING:  # only type checkers need defaults, which `typing` lacks before Python 3.13
+if TYPE_CHECKING:  # `typing` lacks defaults of type variables before Python 3.13; only type checkers need them
     from typing_extensions import TypeVar
 
     Way = TypeVar("Way", bound=Direction, default=Direction)
@@ -90,8 +90,9 @@ class Result(Generic[Way_co, Looks_co]):
     a, b_prime : Picture
         The given pictures, as they were read.
     a_prime, b : ndarray
-        The pictures that were made, (H, W, 3) RGB. A' has the size of A, B has the size of B'.
-        The dtype is uint16 if A or B' has 16 bits per channel, else uint8.
+        The pictures that were made, (H, W, 3) RGB. A' has the size of A, and B has the size of B'.
+        The dtype is uint16 if the content or one of its sources was read with 16 bits per channel,
+        else uint8.
     nnf_ab, nnf_ba : ndarray
         The nearest-neighbour fields at the working size, (h, w, 2) int32: `nnf[y, x]` is the
         (row, column) of the match. With several examples `nnf_ab` is (h, w, 3): the index of the
@@ -112,11 +113,11 @@ class Result(Generic[Way_co, Looks_co]):
         The pins, (N, 4) float64: xa, ya, xb, yb in pixels. With several examples a fifth column has
         the number of the example, from 1.
     masks : dict
-        "mask_a" and "mask_b" -> a dict with the "name" and the "sha256" of the label picture, or
-        for several examples, a list of such dicts as "mask_b". Empty without masks.
+        "mask_a" and "mask_b" -> a dict with the "name" and the "sha256" of the label picture. With
+        several examples, "mask_b" has a list of such dicts. Empty without masks.
     levels : dict
-        Level -> the picture reconstructed from its field by voting, (H, W, 3) uint8. Empty unless
-        the transfer had `levels=True`.
+        Level -> A' (or the first B if A' was not made) as it is painted from the field of that
+        level, (H, W, 3) uint8. Empty unless the transfer had `levels=True`.
     seconds : dict
         Stage -> the seconds that it took.
 
@@ -236,12 +237,13 @@ class Result(Generic[Way_co, Looks_co]):
         Parameters
         ----------
         target : str, path or binary file
-            The path of a folder, which is made if needed. If the path ends in .png, .jpg, .jpeg,
-            .webp, .tif, .tiff or .bmp, it is a picture. An open file must be writable in binary
+            The path of a folder, which is made if needed, or the path or the open file of one
+            picture. A path is that of a picture if it ends in .png, .jpg, .jpeg, .webp, .tif, .tiff
+            or .bmp, and no folder has this path. An open file must be open for writing in binary
             mode.
         format : str, optional
-            The format of a picture, such as "png". If it is given, `target` is a picture, whatever
-            its name is. It is required for an open file without a name.
+            The format of a picture, such as "png". If it is given, one picture is written, whatever
+            the name of `target` is. It is required for an open file whose name has no suffix.
         flow : bool
             Also write the fields into the folder.
         progress : callable, optional
@@ -251,30 +253,32 @@ class Result(Generic[Way_co, Looks_co]):
         Raises
         ------
         OutputError
-            If a file cannot be written; if the folder has a file of the same name that no earlier
-            result wrote, or that was changed after an earlier result wrote it; if the format is
-            unknown; if `flow` is true for a single picture; or if a single picture is asked for and
-            there are several B.
+            If a file cannot be written; if the folder has a file with the name of a new file, and
+            no earlier result wrote this file, or it was changed later; if the format is unknown; if
+            `flow` is true for a single picture; or if a single picture is asked for, and the result
+            has several B and no A'.
 
         Notes
         -----
         A single picture is A', or B if only B was made.
 
         A folder gets `a_prime.png` and `b.png`, with the alpha channel and the ICC profile of A and
-        of B'; `montage.png` (A, A', B, B'); and `settings.json`, which repeats the result. If the
-        result has levels, it gets `level_5.png` to `level_1.png`. With `flow` it gets each field as
-        `flow_ab.npz` (arrays `nnf` and `distance`), `flow_ab.flo` (Middlebury's format) and
-        `flowAB.txt` (the format of the authors' program), and the same files for `ba`.
+        of B'; `montage.png` (A, A', B, B'); and `settings.json`, with which the command can make
+        the same result again. If the result has levels, the folder gets `level_5.png` to
+        `level_1.png`. With `flow` it gets each field as `flow_ab.npz` (arrays `nnf` and
+        `distance`), `flow_ab.flo` (Middlebury's format) and `flowAB.txt` (the format of the
+        authors' program), and the same files for `ba`.
 
         With several examples the folder gets `b_1.png`, `b_2.png` and so on, with their fields
         `flow_ba_1.npz` and so on. In `flow_ab.npz` the array `example` has the index of each
         match's example, from 0. `flow_ab_1.flo` contains the matches in the first example, and
         marks all other positions as unknown; `flow_ab_2.flo` and so on do the same for their
-        examples. `flowAB.txt` cannot express several examples and is not written.
+        examples. `flowAB.txt` cannot express several examples, so it is not written for them.
 
-        A file is never left partly written, and the files of a folder always belong to one result.
-        `settings.json` lists them with their checksums. Files of an earlier result that this result
-        does not have are deleted; all other files in the folder stay.
+        A file is never left partly written, and all files that `save` has written into a folder
+        belong to the same result. `settings.json` lists these files with their checksums. Files of
+        an earlier result that this result does not have are deleted; all other files in the folder
+        stay.
         """
         report = StageReporter(progress)
         report.begin("saving")
@@ -321,8 +325,9 @@ class Result(Generic[Way_co, Looks_co]):
         Returns
         -------
         dict
-            The versions of this package and of its libraries, the settings, the model, the device,
-            the names and checksums of the inputs, the sizes, and the seconds of each stage.
+            The versions of this package, NumPy, Numba and Pillow; the settings, the model and the
+            device; the names of the pictures; the checksums of B and of the label pictures; the
+            pins; the sizes of A and B'; and the seconds of each stage.
         """
         return {
             "analogy": __version__,

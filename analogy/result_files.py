@@ -26,7 +26,7 @@ from .request import numbered
 from .settings import Settings
 
 Pixels: TypeAlias = npt.NDArray[Any]
-"""An array of a result: a NumPy array, or a CuPy array if A was one."""
+"""An array of a result: a NumPy array, or a CuPy array (see the notes of `Result`)."""
 
 
 class Painted(NamedTuple):
@@ -60,7 +60,7 @@ class Contents:
     montage : callable
         Function without arguments that returns the montage, (H, W, 3) uint8.
     levels : dict
-        Level -> the picture reconstructed from its field by voting, (H, W, 3) uint8.
+        Level -> the picture painted from the field of that level, (H, W, 3) uint8.
     ab : Field or None
         The field of A', None where only B was made.
     ba : list of Field
@@ -156,7 +156,7 @@ def _refuse_flow(label: str, flow: bool) -> None:
 def _single(made: list[Painted], label: str) -> Painted:
     """Return A', or B if only B was made.
 
-    Raises `OutputError`, which names `label`, where there are several B.
+    Raises `OutputError`, which names `label`, if there are several B and no A'.
     """
     if made[0].name != "a_prime" and len(made) > 1:
         raise OutputError(

@@ -15,21 +15,24 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict
 
 from .errors import SettingsError, shown
 
-# The following constants are those of the program that the authors released. Liao et al. 2017
-# describe them in sections 4.2 and 4.3.
+# The following constants, except LATER_JUMPS, are those of the program that the authors released.
+# Liao et al. 2017 describe them in sections 4.2 and 4.3.
 PATCH_SIZE = {5: 3, 4: 3, 3: 3, 2: 5, 1: 5}
 """Level -> side of the square patches that the search compares, in positions."""
 PIXEL_PATCH_SIZE = 3
 """Side of the square patches of the final vote, in pixels."""
 SEARCH_RADIUS = {4: 6, 3: 6, 2: 4, 1: 4}
-"""Level -> first radius of the random search, in positions. At level 5 it is the map's size."""
+"""Level -> first radius of the random search, in positions.
+
+Level 5 has no entry: its radius is the larger side of the source.
+"""
 FIRST_JUMPS = (8, 4, 2, 1)
-"""Jumps of the propagation passes of the first iteration, in positions, in their order.
+"""Jumps of the successive propagation passes of the first iteration, in positions.
 
 In the authors' program, all iterations have these jumps.
 """
 LATER_JUMPS = (2, 1)
-"""Jumps of the propagation passes of all later iterations, in positions, in their order."""
+"""Jumps of the successive propagation passes of each later iteration, in positions."""
 ALPHA = {
     1: {4: 0.7, 3: 0.6, 2: 0.5, 1: 0.0},
     2: {4: 0.8, 3: 0.7, 2: 0.6, 1: 0.1},
@@ -173,7 +176,7 @@ class Settings:
         Returns
         -------
         Settings
-            The preset's settings, with defaults for what it leaves out.
+            The changes, then the settings of the preset, and defaults for all other settings.
 
         Raises
         ------
@@ -187,9 +190,9 @@ class Settings:
     def with_preset(self, name: str, keep: Collection[str] = ()) -> Settings:
         """Return these settings with the values of a preset.
 
-        Every setting that at least one preset changes gets its value in this preset, which is the
-        default if this preset does not change it. All other settings, such as the seed, keep their
-        values.
+        Each setting that at least one preset has gets the value that it has in this preset, or its
+        default if this preset does not have it. The settings in `keep` and all others, such as the
+        seed, keep their values.
 
         Parameters
         ----------
@@ -325,7 +328,7 @@ class Preset(NamedTuple):
     help: str
     """Description of the preset's use, in the command's help and on the page."""
     settings: SettingOptions
-    """The settings that differ from the defaults.
+    """The settings of the preset; all others have their defaults.
 
     `direction` is not among them: it says which pictures to make, and a preset says how to make
     them.
@@ -354,7 +357,7 @@ _PRESETS = {
     ),
     "paper": Preset(
         "As in the paper",
-        "a comparison with the paper; has the constants of its authors' program, and takes about ten times the "
+        "a comparison with the paper; inverts features and paints as the paper does, and takes about ten times the "
         "default's time",
         {"inversion": "deconvolution", "inversion_steps": 20, "search_iterations": 10, "painting": "pixels"},
     ),
@@ -366,7 +369,7 @@ _PRESETS = {
 }
 
 PRESETS: dict[str, SettingOptions] = {name: preset.settings for name, preset in _PRESETS.items()}
-"""Name of a preset -> its settings that differ from the defaults."""
+"""Name of a preset -> its settings; all others have their defaults."""
 
 PRESET_TITLES = {name: preset.title for name, preset in _PRESETS.items()}
 """Name of a preset -> its name on the page of the service."""

@@ -28,18 +28,19 @@ def transfer(
     settings: SettingsLike | None = None,
     *,
     b: PictureLike | Examples | None = None,
-    direction: Way = FROM_SETTINGS,  # type: ignore[assignment]  # as in `Engine.transfer`
+    direction: Way = FROM_SETTINGS,  # type: ignore[assignment]  # mypy wants a value of every type of `Way`
     model: str | os.PathLike[str] = DEFAULT,
     device: Device = "auto",
     threads: int | None = None,
     max_input_pixels: int | None = None,
     **options: Unpack[TransferOptions],
 ) -> Result[Way, Looks]:
-    """Make A' and B from A and B', by an engine that stays loaded for the next call.
+    """Make A' and B from A and B', with an engine that stays loaded for the next call.
 
     The call does the same as `Engine(model, device, threads, max_input_pixels).transfer(a, b_prime,
     settings, b=b, direction=direction, **options)`. The two engines that were used last stay
-    loaded, and a call with the same arguments uses them again.
+    loaded. A call with the `model`, `device`, `threads` and `max_input_pixels` of one of them uses
+    it again.
 
     Parameters
     ----------

@@ -59,7 +59,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture
 def gpu_report(request: pytest.FixtureRequest) -> list[str]:
-    """Return the list of lines to print at the end of the run, which tests extend."""
+    """Return a list; the lines that a test appends to it are printed at the end of the run."""
     lines: list[str] = []
     request.config.stash[GPU_REPORT] = lines
     return lines

@@ -17,7 +17,7 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
 def camera(whole: np.ndarray, size: tuple[int, int], index: int, pan: tuple[float, float], zoom: float) -> np.ndarray:
     """Return the affine map (2, 3) from (x, y) in a frame to the place in the whole picture.
 
-    The frame is the one with this index in a film of `size` (rows, columns).
+    `index` is the number of the frame, from 0, and `size` is its size (rows, columns).
     """
     scale = zoom**-index
     middle = whole.shape[1] / 2 + pan[0] * index, whole.shape[0] / 2 + pan[1] * index
@@ -30,7 +30,8 @@ def film(
 ) -> list[np.ndarray]:
     """Return `count` frames of `size`, while the camera pans and zooms.
 
-    With each frame it moves by `pan` (x, y) pixels and magnifies `zoom` times.
+    From each frame to the next, the camera moves by `pan` (x, y) pixels of `whole`, and magnifies
+    `zoom` times.
     """
     return [
         cv2.warpAffine(

@@ -1,4 +1,4 @@
-"""Run a command that the kernel kills if it, or a child of it, opens an internet socket.
+"""Run a command, and let the kernel kill each of its processes that opens an internet socket.
 
 Run `python no_network.py COMMAND ...`. It uses Linux's seccomp, which needs no privileges and also
 checks the system calls of native libraries.
@@ -13,7 +13,7 @@ import struct
 import sys
 
 SOCKET = {"x86_64": 41, "aarch64": 198}
-"""Machine -> number of the system call `socket`."""
+"""Processor architecture -> number of the system call `socket`."""
 AF_INET, AF_INET6 = 2, 10
 _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _MODE_FILTER = 22, 38, 2
 _LOAD, _EQUAL, _RETURN = 0x20, 0x15, 0x06
@@ -30,7 +30,7 @@ def missing() -> str:
 
 
 def forbid() -> None:
-    """Let the kernel kill this process or a child of it (SIGSYS) if it opens an internet socket."""
+    """Let the kernel kill (SIGSYS) this process or each child that opens an internet socket."""
     program = [  # instructions: (code, jump if true, jump if false, operand)
         (_LOAD, 0, 0, _NUMBER),
         (_EQUAL, 0, 3, SOCKET[platform.machine()]),

@@ -26,7 +26,7 @@ def hash32(seed, iteration, pixel, step):
 def join(f, g):
     """Return the joined features of two maps, (H, W, 2C) int16 in units of 1 / 4096.
 
-    Each map is divided by its L2 norm at each position; zero stays zero.
+    Each map is divided by its L2 norm at each position; a zero vector stays zero.
     """
     halves = []
     for features in (f.astype(np.float64), g.astype(np.float64)):
@@ -36,7 +36,10 @@ def join(f, g):
 
 
 def blend(content, f, g, alpha, steepness, threshold):
-    """Return f and g blended, (H, W, k), with most of f where the norm of `content` is large."""
+    """Return f and g blended with weights: `weight` f + (1 - `weight`) g, (H, W, k) float32.
+
+    `weight` grows with the norm of `content` at a position, and is below `alpha`.
+    """
     energy = (content.astype(np.float64) ** 2).sum(axis=2, keepdims=True)
     m = (energy - energy.min()) / max(np.ptp(energy), 1e-12)
     weight = alpha / (1 + np.exp(-steepness * (m - threshold)))
@@ -44,10 +47,9 @@ def blend(content, f, g, alpha, steepness, threshold):
 
 
 def pixel_vectors(pixels, key):
-    """Return the vectors (H, W, 8) int16 of pixels, as queries or as keys.
+    """Return the vectors (H, W, 8) int16 of pixels in 0..1, as keys or else as queries.
 
-    The product of a query and a key is minus the squared difference of two pixels, in units of 1 /
-    208.
+    The product of a query and a key is minus the squared difference of the two pixels, times 208^2.
     """
     u = np.rint((pixels - np.float32(0.5)) * np.float32(208)).astype(int)
     one, square, nothing = np.ones_like(u[..., :1]), (u**2).sum(axis=2, keepdims=True), np.zeros_like(u)
@@ -56,7 +58,7 @@ def pixel_vectors(pixels, key):
 
 
 def resample(nnf, shape_a, shape_b, scale_a, scale_b):
-    """Return the field between pictures that are `scale_a` and `scale_b` times as large."""
+    """Return a field resampled for pictures that are `scale_a` and `scale_b` times as large."""
     coarse, rest = [], []
     for axis in range(2):
         p = (np.arange(shape_a[axis]) + 0.5) / scale_a[axis]
@@ -70,9 +72,10 @@ def resample(nnf, shape_a, shape_b, scale_a, scale_b):
 
 
 def distance(a, b, nnf, patch, frames=None):
-    """Return d(p, nnf[p]): minus the mean product over patch positions that exist on both sides.
+    """Return the patch distance of each position p and its match, (H, W) float32.
 
-    In B only positions within the frame of the match exist.
+    It is minus the mean product over the positions of the patch that exist both in A around p and
+    in B around the match. In B only positions in the match's frame exist.
     """
     y, x = np.mgrid[: a.shape[0], : a.shape[1]]
     total, count = np.zeros(y.shape, np.int64), np.zeros(y.shape, np.int64)
@@ -125,7 +128,7 @@ def random_search(a, b, nnf, distance, patch, radius, seed, iteration, max_produ
 
 
 def vote(nnf, b, patch, frames=None):
-    """Return (HA, WA, C): the mean of what the patches around each position assign to it."""
+    """Return the vote at each position, (HA, WA, C) float32."""
     y, x = np.mgrid[: nnf.shape[0], : nnf.shape[1]]
     total, count = np.zeros((*nnf.shape[:2], b.shape[2])), np.zeros((*nnf.shape[:2], 1))
     for oy, ox in _offsets(patch):
@@ -148,7 +151,10 @@ def _inside(picture, y, x):
 
 
 def _frame(b, frames, match):
-    """Return the first row, the end row and the columns of each match's frame of B, each (H, W)."""
+    """Return the frame of B that contains each match: three arrays (H, W).
+
+    They are the first row, the row after the last one, and the number of columns.
+    """
     whole = np.array([[0, *b.shape[:2]]]) if frames is None else frames
     return tuple(np.moveaxis(whole[(match[..., :1] >= whole[:, 0]).sum(axis=2) - 1], -1, 0))
 
@@ -168,7 +174,7 @@ def _at(picture, y, x):
 
 
 def _accept(a, b, candidate, exists, patch, best, best_distance, labels, frames):
-    """Replace, in place, matches by candidates that exist and are strictly better."""
+    """Replace, in place, matches by candidates that exist, are allowed and are strictly better."""
     inside = np.where(exists[..., None], candidate, best)
     d = distance(a, b, inside, patch, frames)
     better = exists & (d < best_distance)

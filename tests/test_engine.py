@@ -1,4 +1,4 @@
-"""Whole transfers on the CPU: sizes, colours, settings, files, errors, threads."""
+"""Tests of whole transfers on the CPU: sizes, colours, settings, files, errors and threads."""
 
 import json
 import os
@@ -141,7 +141,8 @@ def test_flat_pictures_exchange_their_colours(engine: Engine) -> None:
         ((100, 200), Settings(ratio=0.5), (50, 100)),
         ((3000, 4000), Settings(max_pixels=120_000), (300, 400)),
         ((16, 1600), Settings(ratio=0.5), (16, 800)),
-        # For a 12-megapixel photo, a ratio of 0.5 halves the working size as the README says.
+        # For a 12-megapixel photo, a ratio of 0.5 halves both sides of the working size, as the
+        # README says.
         ((3000, 4000), Settings(), (512, 683)),
         ((3000, 4000), Settings.preset("face"), (256, 342)),
         ((1500, 2000), Settings(ratio=0.5), (256, 342)),
@@ -189,8 +190,8 @@ def test_every_stage_reports_progress_from_within_up_to_the_end(monkeypatch) -> 
     stages = [report.stage for report in reports]
     for stage, least in {"features": 2, **{f"level {n}": 40 for n in (5, 4, 3, 2, 1)}, "pictures": 100}.items():
         assert stages.count(stage) > least, stage
-    # The share grows little between two reports, except during a call of the network or of a
-    # library, which reports nothing.
+    # The finished share grows little between two reports, except during a call of the network or of
+    # a library, which reports nothing.
     steps = {later.stage: [] for later in reports}
     for before, later in pairwise(reports):
         steps[later.stage].append(later.done - before.done)

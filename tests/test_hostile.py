@@ -1,4 +1,4 @@
-"""Hostile pictures, fields, pins and settings: each is read, or refused in one line."""
+"""Tests of hostile pictures, fields, pins and settings: each is read, or refused in one line."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 @contextlib.contextmanager
 def refusals(*kinds: type[AnalogyError]) -> Iterator[None]:
-    """Check that the block raises only these errors, with a short message of one line."""
+    """Check that the block raises no error, or one of `kinds` with a short message of one line."""
     try:
         yield
     except kinds as error:

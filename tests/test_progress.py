@@ -1,4 +1,4 @@
-"""Progress: what a callback gets and how often, and the estimated times of a run."""
+"""Tests of progress: what a callback gets and how often, and the estimated times of a run."""
 
 import threading
 import time
@@ -20,7 +20,7 @@ SEARCHED = dict(zip((1, 2, 3, 4, 5), WIDTHS, strict=True))
 
 
 def pair(working: tuple[int, int], full: tuple[int, int]) -> Pair:
-    """Return two pictures of size `full` with the working size `working`."""
+    """Return a pair whose pictures have the full size `full` and the working size `working`."""
     picture = Picture(np.broadcast_to(np.uint8(0), (*full, 3)))
     return pair_of(Side("A", picture, working), [Side("B'", picture, working)])
 

@@ -1,4 +1,4 @@
-"""The code blocks of the README and of its pages run, with small pictures in place of the reader's.
+"""The code in the README, and in the pages that it links to, runs on small pictures.
 
 The commands in `ELSEWHERE` are not run here. Each of them has to be on one of the pages.
 """
@@ -68,7 +68,7 @@ def blocks(text: str) -> list[str]:
 
 
 def check_bibtex(block: str) -> None:
-    """Check that all entries are valid, and that the program's entry has the current version."""
+    """Check that all BibTeX entries are valid, and that the program's has the current version."""
     entries = re.findall(r"^@\w+\{\w+,\n((?: {2}\w+ += \{.+\},?\n)+)\}$", block, re.M)
     assert len(entries) == block.count("@")
     for fields in entries:
@@ -119,7 +119,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng) -> Path:
 
 
 def run(command: str) -> None:
-    """Run a command of this package, and check that it writes the files that it names."""
+    """Run a command of this package, and check the files that its options name."""
     words = shlex.split(command, comments=True)
     streams = {sign: words.pop(words.index(sign) + 1) for sign in "<>" if sign in words}
     words = [word for word in words if word not in streams]

@@ -1,4 +1,4 @@
-"""Requests: normalised fields, refused inputs, and keywords of callers that match the fields."""
+"""Tests of requests: normalised fields, refused inputs, and the keywords of callers."""
 
 import dataclasses
 import inspect
@@ -76,7 +76,7 @@ def test_each_of_several_examples_is_an_input_of_its_own() -> None:
 
 
 def test_a_wrong_number_of_b_or_masks_for_the_examples_is_refused() -> None:
-    with pytest.raises(ImageError, match="b_prime is an empty list"):
+    with pytest.raises(ImageError, match="b_prime has no picture"):
         Request("a", [])
     for name, words in (
         ("b", "B: 3 pictures given for 2 pictures B'"),

@@ -1,4 +1,4 @@
-"""A result's images, its files, and its display in a notebook."""
+"""Tests of a result's images, of its files, and of its display in a notebook."""
 
 import io
 import json
@@ -52,8 +52,8 @@ def test_a_prime_image_has_the_alpha_and_the_profile_of_a(result: Result, profil
     assert (image.mode, image.size) == ("RGBA", (56, 40))
     assert np.array_equal(np.asarray(image)[..., 3], result.a.alpha)
     assert image.info["icc_profile"] == profile
-    # The image has the colours of its profile. Reading the file converts them to sRGB, like
-    # `a_prime`.
+    # The colours of the image are those of its profile. Reading the file converts them to sRGB, and
+    # `a_prime` is in sRGB.
     content = io.BytesIO()
     image.save(content, "png")
     opaque = result.a.alpha == 255

@@ -1,4 +1,4 @@
-"""Settings: presets, ranges, and errors that name a wrong value."""
+"""Tests of settings: presets, ranges, and errors that name a wrong value."""
 
 import dataclasses
 

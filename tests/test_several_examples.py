@@ -1,4 +1,4 @@
-"""Transfers with several examples: the example of each part, the options, and the files."""
+"""Tests of transfers with several examples: matches in each example, options, and files."""
 
 import json
 from itertools import pairwise
@@ -133,7 +133,7 @@ def test_with_b_known_for_each_a_is_matched_with_them(engine: Engine) -> None:
 
 
 def test_a_label_that_only_one_example_has_is_found_there_from_the_coarsest_level_on(engine: Engine) -> None:
-    """Use two examples that look the same."""
+    """Use A itself as the first example; only the second has the label of A's right half."""
     a = blocks(64, 96, 1)
     mask_a = np.zeros((64, 96), np.uint8)
     mask_a[:, 48:] = 255
@@ -149,7 +149,7 @@ def test_a_label_that_only_one_example_has_is_found_there_from_the_coarsest_leve
 
 
 def test_a_pin_holds_in_the_example_that_it_names(engine: Engine) -> None:
-    """Use A itself, in which all matches are perfect, as the second example."""
+    """Use A itself, in which all matches are perfect, as the first example."""
     a, other = blocks(64, 96, 1), blocks(80, 64, 2)
     found = engine.transfer(a, [a, other], pins=[(20, 30, 50, 60, 2), (80, 10, 80, 10, 1)], **FAST)
     assert found.nnf_ab[30, 20].tolist() == [1, 60, 50]
@@ -201,7 +201,7 @@ def test_an_enlarged_field_takes_full_size_pixels_of_each_example(cpu_engine: En
 @pytest.mark.parametrize(
     ("examples", "options", "error", "words"),
     [
-        ([], {}, ImageError, "b_prime is an empty list; give one or more pictures whose looks A should get"),
+        ([], {}, ImageError, "b_prime has no picture; give one or more pictures whose looks A should get"),
         (2, {"b": [noise(32, 32, 3)]}, ImageError, "B: 1 picture given for 2 pictures B'; give one for each B'"),
         (2, {"mask_a": noise(32, 32), "mask_b": noise(32, 32)}, ImageError,
          "the mask of B': 1 picture given for 2 pictures B'"),

@@ -1,4 +1,4 @@
-"""Whole transfers on the CUDA backend, on the simulator and on a GPU.
+"""Tests of whole transfers on the CUDA backend, on the simulator and on a GPU.
 
 The simulator runs the real kernels on the CPU, with a simulated CuPy. ONNX Runtime reads and writes
 the arrays of the simulated CuPy by their addresses.
@@ -16,7 +16,7 @@ from analogy.pictures import images, reading
 
 
 def pictures(rng):
-    """Return two smooth pictures of different odd sizes."""
+    """Yield two pictures of different sizes, smooth but for a little noise."""
     for height, width in ((45, 52), (49, 39)):
         coarse = rng.integers(0, 256, (7, 7, 3))
         smooth = images.resize(coarse.astype(np.uint8), height, width)

@@ -1,4 +1,4 @@
-"""Type checking of a caller's code: names, values, and results that depend on `direction`."""
+"""Tests of type checking a caller's code: names, values, and results for each `direction`."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The prose of the project: complete first sentences in docstrings, and lines that fit."""
+"""Tests of the project's prose: the first sentences of docstrings, and the width of lines."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ OPENERS = re.compile(
     r"|Or|Per|Seconds for|So|That|The same|They|This|Those|To|Up to|What|When|Where|Whether|Which|Who|Whoever|Whose"
     r"|With|Within|Without)\b"
 )
-"""First words of docstrings that do not say what the thing is."""
+"""Words that may not begin a docstring, because they do not say what the thing is."""
 WIDEST = 100
-"""Largest number of columns of a line of prose."""
+"""Largest number of columns that a line of prose may have."""
 
 
 def name_of(path: Path) -> str:
@@ -48,7 +48,7 @@ def test_prose_of_a_page_fits_into_100_columns(path: Path) -> None:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         code ^= line.startswith("```")
         prose = not code and not line.startswith(("    ", "|", "<", "!["))
-        # The address of a link cannot be broken, so it does not count.
+        # The address of a link cannot be split over two lines, so its columns do not count.
         if prose and len(line) > WIDEST and len(re.sub(r"\]\([^)]*\)", "]", line)) > WIDEST:
             wide.append(f"line {number}: {line}")
     assert not wide, "\n".join(wide)

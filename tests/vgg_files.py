@@ -21,7 +21,7 @@ def random_weights(widths=(3, 4, 5, 6, 7), seed: int = 0, layers=CONVOLUTIONS) -
     """Return float32 weights whose features neither vanish nor explode.
 
     The kernels have the variance of He's initialisation, and the biases have both signs. `widths`
-    are the channels of the layers of each level, or a mapping from a layer to its channels.
+    has the number of channels of the layers of each level, or maps each layer to its number.
     """
     rng = np.random.default_rng(seed)
     weights, channels = {}, 3
@@ -39,7 +39,7 @@ def random_network(widths=(3, 4, 5, 6, 7), seed: int = 0, bgr: bool = False) -> 
 
 
 def convolve(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Return a 3 x 3 convolution with zero padding: (C, H, W) -> (O, H, W)."""
+    """Return the 3 x 3 convolution of `x` with zero padding: (C, H, W) -> (O, H, W)."""
     height, width = x.shape[1:]
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
     result = np.zeros((len(kernel), height, width)) + bias[:, None, None]
@@ -51,7 +51,7 @@ def convolve(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
 
 
 def pool(x: np.ndarray) -> np.ndarray:
-    """Return a 2 x 2 max pooling: (C, H, W) -> (C, ceil(H / 2), ceil(W / 2)).
+    """Return the 2 x 2 max pooling of `x`: (C, H, W) -> (C, ceil(H / 2), ceil(W / 2)).
 
     An odd last row or column is kept.
     """
@@ -212,7 +212,7 @@ def write_onnx(path, weights) -> None:
 
 
 def torch_vgg19(weights):
-    """Return torchvision's `vgg19().features` with these weights, and a small classifier."""
+    """Return torchvision's VGG-19 up to conv5_1 with these weights, and a small classifier."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: its VGG-19 is not compared with")
     nn = torch.nn
     layers: list = []

@@ -2,24 +2,24 @@
 
     tools/bench.py [--size N] [--model M] [--threads N] [--json FILE] ..
 
-Each combination of model, size and number of threads runs in a process of its own, several times.
-The first run is not counted, since the system still has to read files from the disk. Every row is
-the median over the other runs. `of limit` is the speed of a stage as a share of what the machine
-reaches in the same run. For networks the limit is the speed of a large float32 matrix product
-(operations per second). For the other stages it is the speed of a copy in memory (bytes per second;
-each byte that a stage must read or write is counted once). The speed of a machine changes from
-minute to minute, so that the seconds of two runs cannot be compared. `--compare` therefore compares
-shares of the limit.
+Each combination of model, size and number of threads is measured in several processes, one after
+the other. The first process is not counted, since the system still has to read files from the disk.
+Every row has the median over the other processes. `of limit` is the speed of a stage as a share of
+a limit that the program has measured just before. For networks the limit is the speed of a large
+float32 matrix product (operations per second). For the other stages it is the speed of a copy in
+memory (bytes per second; each byte that a stage must read or write is counted once). The speed of a
+machine changes from minute to minute, so that the seconds of two calls of the program cannot be
+compared. `--compare` therefore compares shares of the limit.
 
 With `--clients 1 --clients 2 --clients 8` the program also measures a service that is used by 1, 2
-and 8 clients at the same time (`bench_service.py`). With `--film` it also measures how long it
-takes to carry a key along a film (`bench_film.py`).
+and 8 clients at the same time (`bench_service.py`). With `--film` it also measures how long each
+stage of painting a frame of a film takes (`bench_film.py`).
 
-With `--device cuda` the limits are those of the GPU. Two transfers that are not counted come first.
-The host waits for the end of each stage, although stages overlap in other transfers. Then
-`bench_gpu.py` measures whole transfers without these waits, for several uses, and with two callers
-at the same time. `--json` writes all figures into a file. `roofline.py` predicts how long a
-transfer should take.
+With `--device cuda` the limits are those of the GPU. Each process first makes two transfers that
+are not counted. The host waits for the end of each stage, although stages overlap in other
+transfers. Then `bench_gpu.py` measures whole transfers without these waits, for several uses, and
+with two callers at the same time. `--json` writes all figures into a file. `roofline.py` predicts
+how long a transfer should take.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ NETWORKS = ("features", *(f"step {level}" for level in (5, 4, 3, 2)))
 The speed of the other stages is compared with the speed of a copy in memory.
 """
 SIDE, COPIED = {"cpu": 1536, "cuda": 8192}, 1 << 26
-"""Kind of device -> rows of the square matrices that are multiplied; number of copied floats."""
+"""Kind of device -> rows of the square matrices of the product; number of floats in the copy."""
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
@@ -164,8 +164,9 @@ def _layers(widths: tuple[int, ...], level: int) -> list[tuple[int, float]]:
     """Return the layers of VGG-16 that lead from the previous level to `level`.
 
     Each layer is a tuple (multiplications at a position, positions for each pixel of the picture).
-    The layers between two levels are counted as if they had as many channels as the lower level. In
-    the compact model they have other widths, so the figure of the stage `features` is 5 % too high.
+    The layers between two levels are counted as if they had as many channels as the previous level.
+    In the compact model they have other numbers of channels, so the operations of the stage
+    `features` are 5 % too many.
     """
     before, width = (3, *widths)[level - 1 : level + 1]
     inner = 0 if level == 1 else 1 if level <= 3 else 2
@@ -189,7 +190,11 @@ def _step(widths: tuple[int, ...], level: int, finer: tuple[int, int]) -> float:
 
 
 def limits(device: str) -> dict[str, float]:
-    """Measure the operations per second of a large product, and the bytes per second of a copy."""
+    """Measure the speed of a large matrix product and of a copy in memory.
+
+    Returns dict `operations`, the operations of the product per second, and `bytes`, the bytes that
+    the copy reads and writes per second.
+    """
     from analogy.backends import get_backend
 
     backend = get_backend(device)
@@ -224,7 +229,10 @@ def in_own_process(one: str) -> Any:
 
 
 def measure(arguments: list[Any], runs: int) -> dict[str, Any]:
-    """Return the medians of `runs` processes. Another process runs first and is not counted."""
+    """Measure in `runs` processes, and return the medians of their figures.
+
+    Another process runs first and is not counted.
+    """
     found: list[dict[str, Any]] = []
     for _ in range(runs + 1):
         found.append(in_own_process(json.dumps(arguments)))
@@ -321,8 +329,8 @@ def pair(folder: Path, size: int) -> list[str]:
 )
 @click.option(
     "--peer",
-    help="Command of another program, which is timed in turn with ours. {a}, {b} and {out} in it are replaced by the "
-    "paths of A, of B' and of the result.",
+    help="Command of another program, which is timed in turn with `analogy transfer`. In it, {a}, {b} and {out} stand "
+    "for the paths of A, of B' and of the result.",
 )
 @click.option(
     "--clients",

@@ -72,7 +72,8 @@ def measure(picture: Path, device: str, threads: int | None) -> dict[str, float]
 def lines(found: dict[str, float]) -> list[str]:
     """Return the result of `measure` as lines of text.
 
-    Each stage is also given as a multiple of one optical flow, which can be compared between runs.
+    The time of each stage is also given as a multiple of the time of one optical flow. Multiples
+    can be compared between runs.
     """
     unit = found["unit"]
     head = (

@@ -1,8 +1,8 @@
 """Measure whole transfers on a GPU, for several uses and with two callers, for `bench.py`.
 
 The times are shown beside the times that are aimed at for an H100. The pictures and the results of
-a transfer are in the host's memory. Each figure is a median; two transfers before it are not
-counted.
+a transfer are in the host's memory. Before the transfers of a use are counted, two other transfers
+with its settings are made.
 """
 
 from __future__ import annotations
@@ -45,18 +45,19 @@ CASES = {
 }
 """Name of a case -> the case. The aims are for the compact model.
 
-For the model `vgg16`, which has the full width, the aim with the defaults is 40 ms.
+For the model `vgg16`, which has VGG-16's full numbers of channels, the aim with the defaults is 40
+ms.
 """
 CALLERS = 2
 """Number of threads that call one engine at the same time."""
 SECONDS = 4.0
-"""Time for which one thread, and then `CALLERS` threads, call the engine, in seconds."""
+"""Length of each of the two measurements of the transfers per second, in seconds."""
 GAIN = 1.7
-"""Aim for the number of transfers with two callers, divided by the number with one caller."""
+"""Aim for the ratio of the transfers per second with `CALLERS` callers and with one caller."""
 
 
 def measure(a: str, b_prime: str, model: str, device: str, cases: Mapping[str, Case], seconds: float) -> dict[str, Any]:
-    """Measure the cases, and then the transfers per second with one caller and with several.
+    """Measure the cases, and then the transfers per second with one caller and with `CALLERS`.
 
     Returns {"ms": {case: [low, median, high]}, "per_second": {callers: transfers}, "device":
     words}.
@@ -92,14 +93,14 @@ def measure(a: str, b_prime: str, model: str, device: str, cases: Mapping[str, C
 
 
 def lines(found: Mapping[str, Any], cases: Mapping[str, Case]) -> list[str]:
-    """Return the figures as lines of text."""
+    """Return the figures of `measure`, and the aims, as lines of text."""
     text = [f"  whole transfers on {found['device']}, median (lowest to highest):"]
     for name, (low, middle, high) in found["ms"].items():
         text.append(f"  {name:24} {middle:7.1f} ms ({low:.1f} to {high:.1f}); aim on an H100 {cases[name].aim:g} ms")
     one, two = found["per_second"]["1"], found["per_second"][str(CALLERS)]
     text.append(
         f"  {one:.1f} transfers a second for one caller, {two:.1f} for {CALLERS}: x {two / one if one else 0:.2f}; "
-        f"aim {GAIN:g}, or the limit of the device"
+        f"aim x {GAIN:g}, or less if one caller uses the device fully"
     )
     return text
 

@@ -29,9 +29,9 @@ def measure(
     """Measure a service with one worker, and return a dict: number of clients -> figures.
 
     The figures are the median (p50) and the 95th percentile (p95) of the seconds of a request, and
-    the pictures per minute. The clients share 20 * `runs` requests for A'. Each client first sends
-    a request that is not measured, and then one request after the other. The seconds include the
-    time in the queue.
+    the pictures per minute. The clients share about 20 * `runs` requests for A'; each sends at
+    least two. Each client first sends a request that is not measured, and then one request after
+    the other. The seconds include the time in the queue.
     """
     command = [sys.executable, "-m", "analogy", "serve", "--port", "0", "--model", model, "--device", device]
     command += ["--queue", str(max(clients)), *(["--threads", str(threads)] if threads else [])]

@@ -1,4 +1,4 @@
-"""Train `vgg16-compact`, a slim VGG-16, to order patches as a teacher network does.
+"""Train `vgg16-compact`, a VGG-16 with few channels, to rank patches as a teacher network does.
 
     python tools/distill.py TEACHER PHOTOS_FOLDER --preprocessing NAME -o RUN_FOLDER [--device cuda]
         [--steps N] [--resume]
@@ -14,30 +14,32 @@ not name it.
    positions in them. On a GPU, worker processes make new crops for each step, and the teacher runs
    for each batch. On a CPU the teacher would take most of the time. A pool of crops is therefore
    stored with the teacher's features, and the student gets each crop several times
-   (`distill_batches.py`; `--crops 0` makes new crops there, too).
-2. The targets are the teacher's features, and the same features divided by their norm and projected
-   on their first principal directions, as many as the student has channels. The cosine that the
-   student learns is the mean of the two cosines.
-3. Training compares, at every level, positions from all crops of a group (N positions, c channels):
-   `linear`      A learned map of the student's features, F / rms(F) W + b, regresses the target.
+   (`distill_batches.py`; with `--crops 0`, new crops are made on a CPU, too).
+2. A target has two parts of equal weight: the teacher's features, and their projection. For the
+   projection, the features are divided by their norm and projected on their first principal
+   directions, as many as the student has channels. The cosine of two targets, which the student
+   learns, is the mean of the cosines of the two parts.
+3. At every level, training compares the features F of the student with the target, at all N
+   positions of a group of crops. Each of four errors is 0 if its sentence is true:
+   `linear`      F / rms(F) W + b equals the target. W and b are learned together with the student.
    `relational`  The N x N cosines among the student's positions equal those of the target
                  ("Relational Knowledge Distillation", Park et al., CVPR 2019). The search compares
                  only cosines.
    `ranking`     The softmax of each position's cosines with the others equals that of the target,
                  since the match of a position is the first in its ranking.
-   `norm`        |F| divided by its mean equals that of the teacher, since the method blends levels
-                 by the norm map.
+   `norm`        |F| divided by its mean equals the same quotient of the teacher, since the method
+                 blends features by their norm.
    Each error is divided by the error of a student that has learned nothing (`distill_errors.py`).
-4. The optimiser is Muon for the kernels and AdamW for all other parameters. The learning rate falls
-   to zero along a cosine.
+4. The optimiser is Muon for all kernels but the first, and AdamW for all other parameters. The
+   learning rate rises in the first steps, and then falls to zero along a cosine.
 5. The model folder gets a projection for the search, which is computed from the training photos
    (`analogy.method.projection`).
 
 The crops of a step depend only on (seed, step), so that a killed run resumes with the same crops.
-On a CPU it also ends with the same weights (on the same machine with the same number of threads).
-On a GPU the weights differ slightly, since the order in which gradients are summed varies.
-`--steps` may be changed at `--resume`. The learning rate depends on step / steps, and continues
-with the new number of steps.
+On a CPU this run also ends with the same weights (on the same machine with the same number of
+threads). On a GPU the weights differ slightly, since the order in which gradients are summed
+varies. `--steps` may be changed at `--resume`. The learning rate depends on step / steps, and
+continues with the new number of steps.
 """
 
 import argparse
@@ -91,15 +93,15 @@ LAYER_WIDTHS = {
 }  # fmt: skip
 """Layer of the student -> its number of channels.
 
-Deep layers have many channels, because their features are hardest to learn, and their maps are
-small. The layers between two levels need fewer channels than the higher level, but at least as many
-as the lower level.
+Deep layers have many channels, because their features are hardest to learn, and because their maps
+are small, so that channels cost little. The layers between two levels need fewer channels than the
+higher level, but at least as many as the lower level.
 """
 LAYERS = list(LAYER_WIDTHS)
 WIDTHS = {level: LAYER_WIDTHS[f"conv{level}_1"] for level in LEVELS}
 """Level -> number of channels of the student's relu(level)_1."""
 SEARCH_DIMENSIONS = {1: 8, 2: 16, 3: 48, 4: 128, 5: 128}
-"""Level -> number of principal directions of the student that the search compares."""
+"""Level -> number of principal directions of the student's features that the search compares."""
 LEVEL_WEIGHT = {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.5, 5: 2.0}
 """Level -> its weight in the loss.
 
@@ -110,22 +112,22 @@ TERMS = {"linear": 1.0, "relational": 4.0, "ranking": 2.0, "norm": 0.5}
 GROUPS = {"cpu": 1, "cuda": 16}
 """Kind of device -> number of groups of crops in a step (see `distill_crops.SIDES`)."""
 DIRECTION_CROPS = 128
-"""Number of plain crops of each side, from whose features the principal directions are computed."""
+"""Number of unchanged crops of each size that the teacher's principal directions come from."""
 PEAK_RATE = {"muon": 8e-3, "adamw": 5e-3}
-"""Optimiser -> its highest learning rate."""
+"""Optimiser -> its highest learning rate, if `--rate` is 1."""
 WARM_UP = 100
 """Number of steps in which the learning rate rises from zero."""
 WEIGHTS_FILE = "vgg16-compact.safetensors"
-"""Name of the trained weights in the run folder."""
+"""Name of the file with the trained weights in the run folder."""
 TRAINING = ("seed", "crops", "groups", "init", "train_from", "rate")
 """Options that must be the same when a run resumes."""
 
 
 class Distiller(nn.Module):
-    """The student, with the maps from its features to the target that only training needs.
+    """The student, with a linear map from its features to the target for each trained level.
 
-    The layers before `train_from` are not trained. A level that ends in one of these layers has no
-    part in the loss.
+    Only training needs these maps. The layers before `train_from` are not trained. A level L has no
+    part in the loss if the layer convL_1 is not trained.
     """
 
     def __init__(self, student: Vgg, target_widths: dict[int, int], groups: int, train_from: str = LAYERS[0]) -> None:
@@ -139,11 +141,12 @@ class Distiller(nn.Module):
         self.maps = nn.ModuleDict({str(level): nn.Linear(WIDTHS[level], target_widths[level]) for level in levels})
 
     def forward(self, images, index, target) -> torch.Tensor:
-        """Return the loss of a batch: the weighted sum of the errors' roots over trained levels.
+        """Return the loss of a batch: the weighted sum of the errors' square roots at all levels.
 
         `images` and `index` are those of `distill_batches.Batch`; `target` is (B, P, D) for each
-        level. The roots give small errors more weight in the sum: after 250 steps, the errors of
-        relu1_1 .. relu4_1 were smaller than with squared errors, and that of relu5_1 was equal.
+        level. Levels that are not trained are left out. The roots give small errors more weight in
+        the sum: after 250 steps, the errors of relu1_1 .. relu4_1 were smaller than with a sum of
+        the errors without roots, and the error of relu5_1 was equal.
         """
         with mixed_precision(images.device):
             features = self.student(as_input(images))
@@ -165,7 +168,7 @@ class Distiller(nn.Module):
 
 
 def make_optimisers(model: Distiller) -> dict[str, torch.optim.Optimizer]:
-    """Make Muon for the kernels, and AdamW for the biases, the maps and the first kernel.
+    """Make Muon for all kernels but the first, and AdamW for all other parameters.
 
     Muon does not suit the first kernel, whose input has only three channels.
     """
@@ -179,7 +182,7 @@ def make_optimisers(model: Distiller) -> dict[str, torch.optim.Optimizer]:
 
 
 def rate_at(step: int, steps: int) -> float:
-    """Return the learning rate as a share (0 to 1) of its peak: a linear rise, then a cosine."""
+    """Return the learning rate as a share (0 to 1) of its peak: a linear rise times a cosine."""
     return min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
@@ -203,7 +206,7 @@ def check_settings(run: Path, settings: dict) -> None:
 
 
 def prepare(args: argparse.Namespace) -> tuple[Vgg, list[Path], dict[str, np.ndarray], Targets]:
-    """Return the teacher, the training photos, the held-back pool and the targets.
+    """Return the teacher, the training photos, the pool of crops for evaluation, and the targets.
 
     If the run folder lacks a pool, the function makes it.
     """
@@ -226,7 +229,7 @@ def prepare(args: argparse.Namespace) -> tuple[Vgg, list[Path], dict[str, np.nda
 
 
 def train(args: argparse.Namespace) -> None:
-    """Train up to step `args.steps`, from the checkpoint of the run folder if there is one."""
+    """Train up to step `args.steps`, from a checkpoint if there is one, and write the model."""
     run, device = args.output, torch.device(args.device)
     checkpoint = run / "checkpoint.pt"
     if checkpoint.exists() and not args.resume:
@@ -294,7 +297,7 @@ def train(args: argparse.Namespace) -> None:
 
 
 def compare(files: list[Path], held_back: dict[str, np.ndarray], targets: Targets) -> str:
-    """Return a table with the errors of several files of weights on the held-back crops."""
+    """Return a table with the errors of several files of weights on the crops for evaluation."""
     return describe({str(file): evaluate(load(file), held_back, targets) for file in files})
 
 
@@ -338,7 +341,9 @@ def main(argv: list[str] | None = None) -> None:
         metavar="WEIGHTS",
         help="do not train, but compare the errors of these weights",
     )
-    parser.add_argument("--init", metavar="WEIGHTS", help="start from these weights, whose layers may be narrower")
+    parser.add_argument(
+        "--init", metavar="WEIGHTS", help="start from these weights, whose layers may have fewer channels"
+    )
     parser.add_argument(
         "--train-from",
         choices=LAYERS,
@@ -358,7 +363,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--crops",
         type=int,
-        help="crops of the smallest side in the pool; 0 makes new crops for each step (default 2000; 0 on a GPU)",
+        help="number of crops in the pool of the smallest crops; 0 makes new crops for each step (default 2000; 0 on a "
+        "GPU)",
     )
     parser.add_argument(
         "--workers",
@@ -373,7 +379,7 @@ def main(argv: list[str] | None = None) -> None:
     on_gpu = args.device == "cuda"
     if on_gpu:
         if not torch.cuda.is_available():
-            sys.exit("distill: PyTorch finds no GPU for --device cuda; leave it out to train on the CPU")
+            sys.exit("distill: PyTorch finds no GPU for --device cuda; leave the option out to train on the CPU")
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.matmul.fp32_precision = "tf32"
     args.groups = GROUPS[args.device]

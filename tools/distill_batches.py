@@ -150,7 +150,7 @@ def training_pools(
     """Make or open a pool of crops for each side, and return side -> pool.
 
     The pool of the smallest side has `crops` crops, and the other pools have fewer in proportion to
-    the crops of a group (see `SIDES`).
+    the number of crops in a group (see `SIDES`). Each pool has at least the crops of one step.
     """
     pools, most = {}, max(count for count, _ in SIDES.values())
     for side, (in_group, positions) in SIDES.items():

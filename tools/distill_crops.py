@@ -19,15 +19,15 @@ SIDES = {160: (4, 96), 224: (2, 192)}
 
 The loss compares the positions of one group with each other. With either side, a group has 384
 positions and about 100 000 pixels. Sides are multiples of 16, so that the pooling of all networks
-gives the same shapes. The larger crop contains the whole receptive field of relu5_1, which is 212
-pixels wide.
+gives the same shapes. Either side is longer than the receptive field of relu5_1, which is 156
+pixels wide in VGG-19 and 132 in VGG-16.
 """
 HELD_BACK_SIDE = 224
 """Side of the crops for evaluation, in pixels."""
 HOLD_BACK = 20
-"""Distance, in the list of photographs, between two that are used only for evaluation."""
+"""Distance in the sorted list between neighbouring photographs that only the evaluation uses."""
 TWINS = 0.5
-"""Share of the pairs of crops 2k and 2k + 1 that are twins: the same square in two looks.
+"""Probability that the crops 2k and 2k + 1 are twins: the same square in two looks.
 
 The second twin gets a strong look.
 """

@@ -45,24 +45,28 @@ analogy batch jobs.parquet -o s3://bucket/out --manifest out.jsonl --allow-remot
     "-o", "--output", required=True, group=RESULTS, help="Folder for the results, or the address of one (s3://...)."
 )
 @option("--name", "template", default="{name}.png", show_default=True, group=RESULTS,
-        help="Template of the file names; its suffix sets the format. In braces it can contain: name (the name of the "
-             "job, or of the file A if the job has none), a and b_prime (the names of these files), number (of the "
-             "job), and picture (a_prime or b; b_1, b_2 and so on for several B').")  # fmt: skip
+        help="Template of the names of results; its suffix sets the format. In braces it can contain: name (the name "
+             "of the job, or of the file A if the job has none), a and b_prime (the names of these files), number (of "
+             "the job), and picture (a_prime or b; b_1, b_2 and so on for several B').")  # fmt: skip
 @option("--direction", type=click.Choice(["ab", "ba", "both"]), default="ab", show_default=True, group=RESULTS,
         help="Which pictures a job makes: A' (ab), B (ba) or both.")  # fmt: skip
 @option("--retry-failed", is_flag=True, group=RESULTS,
         help="Repeat the jobs that failed in an earlier run, even if nothing has changed since.")  # fmt: skip
 @option("--manifest", type=click.Path(path_type=Path), group=RESULTS,
-        help="File on this machine that records which jobs are done. Required only if --output is an address such as "
-             "s3://bucket/out.  [default: batch.jsonl in the output folder]")  # fmt: skip
+        help="File on this machine that records which jobs are done. Required if --output is an address such as "
+             "s3://bucket/out. If --output is a folder, the option is refused, and the file is batch.jsonl in that "
+             "folder.")  # fmt: skip
 @picture_path("--style", "styles", multiple=True, group=LOOK,
               help="B' for jobs that do not name one. If you repeat the option, each of these jobs uses all these "
                    "pictures together, as examples.")  # fmt: skip
 @partial(setting_options, but="direction")
-@partial(engine_options, threads="Number of CPU threads of each worker.  [default: its share of the cores]")
+@partial(
+    engine_options,
+    threads="Number of CPU threads of each worker.  [default: its share of the cores; 1 on a cluster at an address]",
+)
 @option("--workers", type=click.IntRange(1, MOST_THREADS), group=MACHINE,
-        help="Number of worker processes on this machine.  [default: one per core, or as many as the memory allows; "
-             "two on a GPU]")  # fmt: skip
+        help="Number of worker processes on this machine.  [default: as many as the cores and the memory allow, and at "
+             "most two on a GPU]")  # fmt: skip
 @option(
     "--scheduler",
     metavar="ADDRESS",
@@ -75,7 +79,8 @@ analogy batch jobs.parquet -o s3://bucket/out --manifest out.jsonl --allow-remot
     multiple=True,
     metavar="SCHEME",
     group=MACHINE,
-    help="Allow rows of a table to name addresses of this scheme (s3, gs, https ...). Repeat it for more schemes.",
+    help="Allow rows of a table to name addresses of this scheme (s3, gs, https ...). Repeat the option for more "
+    "schemes.",
 )
 @message_options
 def batch(sources: tuple[str, ...], output: str, template: str, direction: str, retry_failed: bool,
@@ -84,11 +89,13 @@ def batch(sources: tuple[str, ...], output: str, template: str, direction: str, 
           allowed: tuple[str, ...], quiet: bool, verbose: bool, **options: Any) -> None:  # fmt: skip
     """Do many transfers.
 
-    SOURCES are pictures, folders of pictures or patterns, which all get the looks of --style. Or
-    SOURCES is one table of jobs.
+    SOURCES are pictures, folders of pictures, or patterns such as "photos/*.jpg". Each picture gets
+    the looks of --style. Or SOURCES is one table of jobs.
+
+    A table (.csv, .tsv, .jsonl, .parquet) has one row for each job. It must have the column a, and
+    can have the other columns of this list.
 
     \b
-    A table (.csv, .tsv, .jsonl, .parquet) has one row for each job, and these columns:
       a, b_prime            the pictures; a relative path starts at the folder of the table
       b_prime_2, b_prime_3  further examples, and so on; in a .jsonl b_prime can be a list
       name                  the name of the result, without suffix
@@ -96,14 +103,15 @@ def batch(sources: tuple[str, ...], output: str, template: str, direction: str, 
       b_2, mask_b_2         the pictures of further examples, and so on
       pins                  the path of a CSV file; in a .jsonl also rows [xa, ya, xb, yb]
       preset                a preset, which replaces the preset of the command
-      ratio, weight, seed   values of these settings, and so on for all others
+      ratio, weight, seed   values of these settings; each other setting can also be a column
 
     A setting of a row overrides an option of the command, and both override a preset.
 
     The results of finished jobs are kept: if you run the same command again, it does only the jobs
-    that are missing or have changed. If a job fails, the command prints a line and continues. The
-    exit code is 0 if all jobs are done, 3 if some failed, and 2 if the batch could not start or
-    could not continue.
+    that have no results yet or have changed. It repeats a failed job only if the job has changed,
+    or with --retry-failed. If a job fails, the command prints a line and continues. The exit code
+    is 0 if all jobs are done, 3 if some failed, and 2 if the batch could not start or could not
+    continue.
     """  # noqa: D301 (click needs the control character \b, so the string is not raw)
     from ..batch.run import run_batch
     from ..files.atomic import as_path

@@ -39,7 +39,7 @@ analogy clip film.mp4 -o painted.mp4 --style painting.jpg --side-by-side both.mp
 _RATE = 24
 """Default of --rate, in frames per second, for a film that is a folder of pictures."""
 _MOST_RATE = 1000
-"""Largest rate, in frames per second, and largest time of one frame, in seconds."""
+"""Largest accepted rate, in frames per second. The smallest accepted rate is its reciprocal."""
 
 
 @click.command(cls=GroupedCommand, examples=_EXAMPLES)
@@ -78,12 +78,14 @@ def clip(frames: str, output: str, keys: tuple[str, ...], styles: tuple[str, ...
          **options: Any) -> None:  # fmt: skip
     """Paint a film in the style of one or a few painted frames (keys).
 
-    FRAMES is a folder of pictures, a pattern, a video or an animated GIF. The command carries the
-    paintings to the other frames along the motion of the film. It needs the extra "video".
+    FRAMES is a folder of pictures, a pattern such as "shot/*.jpg", a video or an animated GIF. The
+    command carries the paintings to the other frames along the motion of the film. It needs the
+    extra "video".
 
     Finished frames are kept. If you run the same command again after an interruption, or after you
-    have changed a key, it paints only the frames that are missing or that change. The settings
-    apply only to keys that the command makes itself: with --style, and for shots without a key.
+    have changed a key, it paints only the frames that are missing or that depend on the changed
+    key. The settings apply only to keys that the command makes itself: with --style, and for shots
+    without a key.
     """
     from ..engine import Engine
     from ..files.atomic import as_path
@@ -180,7 +182,7 @@ def clip(frames: str, output: str, keys: tuple[str, ...], styles: tuple[str, ...
 
 
 class _Pace:
-    """Counter of frames. Its `str` says how many are painted per second, for the progress bar."""
+    """Counter of kept and painted frames. Its `str` is the painted frames per second, as text."""
 
     def __init__(self) -> None:
         self._kept = self._painted = 0
@@ -189,23 +191,23 @@ class _Pace:
     def update(self, kept: int, painted: int) -> None:
         """Set the number of frames kept from an earlier run, and the number painted in this run."""
         self._kept, self._painted = kept, painted
-        if not painted:  # the time is measured from the call before the first painted frame
+        if not painted:  # painting begins now, so its time is measured from here
             self._since = time.monotonic()
 
     def __str__(self) -> str:
         return f", {self._painted / (time.monotonic() - self._since):.2f} frames a second" if self._painted else ""
 
     def summary(self) -> str:
-        """Return the numbers of frames and the seconds of painting, for the last line of output."""
+        """Return the end of the last line of output: kept frames, painted frames and seconds."""
         kept = f", {self._kept} of them kept" if self._kept else ""
         seconds = time.monotonic() - self._since
         return f"{kept}, {self._painted} painted in {seconds:.1f} s" if self._painted else kept
 
 
 def _rate(rate: float | None, is_used: bool) -> Fraction:
-    """Return the rate of the written videos, in frames per second.
+    """Return the rate of the written videos, in frames per second: `rate`, or `_RATE` for None.
 
-    Raises `SettingsError` if the rate is out of range, or if it is given and no video is written.
+    Raises `SettingsError` if the rate is out of range, or if it is not None and `is_used` is false.
     """
     if rate is not None and not 1 / _MOST_RATE <= rate <= _MOST_RATE:
         raise SettingsError(f"rate is {rate}; give {1 / _MOST_RATE} to {_MOST_RATE} frames per second")
@@ -217,8 +219,8 @@ def _rate(rate: float | None, is_used: bool) -> Fraction:
 def _paintings(keys: tuple[str, ...]) -> dict[Any, Path]:
     """Return a dict from frames to the paths of their paintings, given strings FRAME=PICTURE.
 
-    The name of a frame is not checked. Raises `SettingsError` for a string of another form, and for
-    two paintings of the same frame.
+    The function does not check that the film has these frames. It raises `SettingsError` for a
+    string of another form, and for two paintings of the same frame.
     """
     paintings: dict[Any, Path] = {}
     for each in keys:

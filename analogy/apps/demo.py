@@ -1,4 +1,4 @@
-"""The command `analogy demo`, which transfers the example pair that comes with the package."""
+"""The command `analogy demo`, which does a transfer with the example pair of the package."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 @message_options
 def demo(output: str, model: str | None, device: Device, threads: int | None, max_input_pixels: int | None,
          quiet: bool, verbose: bool) -> None:  # fmt: skip
-    """Transfer the example pair that comes with the package.
+    """Do a transfer with the example pair that comes with the package.
 
-    The pair is a photo and a painting, with label pictures of hair, skin, lips, clothes and
-    background. The command does the same as `analogy transfer A B_PRIME --mask-a LABELS_A --mask-b
-    LABELS_B`.
+    The pair is a photo and a painting. Their label pictures have regions for the hair, the skin,
+    each eye, the lips, the clothes and the background. The command does the same as `analogy
+    transfer A B_PRIME --mask-a LABELS_A --mask-b LABELS_B`.
     """
     a, b_prime, mask_a, mask_b = map(str, EXAMPLE_PAIR + EXAMPLE_LABELS)
     engine = EngineArguments(model or DEFAULT, device, threads, max_input_pixels)

@@ -1,4 +1,4 @@
-"""The display of progress on standard error: a bar on a terminal, or a line for each stage."""
+"""Progress on standard error: a bar on a terminal and, with --verbose, a line for each stage."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Display:
     def __exit__(self, *error: object) -> None:
         self._stop.set()
         if self._heart.is_alive():
-            self._heart.join(self._redraw_seconds)  # the thread must not draw the bar after it is closed
+            self._heart.join(self._redraw_seconds)  # the thread must not draw a closed bar
         if self._bar is not None:
             with suppress(OSError, ValueError):
                 self._bar.close()
@@ -66,7 +66,11 @@ class Display:
         self._logger.setLevel(self._level)
 
     def part(self, low: float, high: float) -> Callable[[Progress], None]:
-        """Return a progress callback for the part of a run from share `low` to `high`, 0 to 1."""
+        """Return a progress callback for one part of a run.
+
+        The bar shows the share `low` (0 to 1) of the run when the part begins, and `high` when it
+        ends.
+        """
 
         def show(progress: Progress) -> None:
             if process.interrupted():  # a signal came, but a library caught its SystemExit

@@ -20,9 +20,9 @@ from ..errors import ImageError, printable
 def flow(file: Path, output: Path, width: int | None) -> None:
     """Draw a nearest-neighbour field as a picture.
 
-    FILE is a .npz, .flo or .txt file that `analogy transfer --flow` has written. The hue of a pixel
-    shows the direction of an offset, and the saturation shows its length, as is usual for optical
-    flow.
+    FILE is a .npz, .flo or .txt file that `analogy transfer --flow` has written. The colour of
+    each pixel shows the offset of a position, as is usual for optical flow: the hue shows the
+    direction of the offset, and the saturation its length.
     """
     from ..files.atomic import as_path
     from ..files.places import Places

@@ -30,7 +30,7 @@ PACKAGES = ("numpy", "numba", "pillow", "onnxruntime", "onnxruntime-gpu", "cupy-
 SIZE = 448
 """Side of the square pictures of the measured transfers, in pixels."""
 RUNS = 3
-"""Number of measured runs of a transfer, whose median is reported. One more run precedes them."""
+"""Number of measured runs of a transfer. One more run, which is not measured, precedes them."""
 _DEFAULTS = Settings.preset("photo-to-style")
 MEASURED = {
     "defaults": _DEFAULTS,
@@ -88,7 +88,7 @@ def engine(device: Device) -> Engine:
 
 
 def small_transfer(device: Device) -> np.ndarray:
-    """Return A' of the shrunk example pair, made on a device, for the selftest to compare."""
+    """Return A' of the example pair, made on a device with a small working size, for `selftest`."""
     result: np.ndarray = engine(device).transfer(*EXAMPLE_PAIR, max_pixels=10_000).a_prime
     return result
 
@@ -106,7 +106,8 @@ def _figures(name: str, settings: Settings) -> Check:
 def seconds(device: Device, settings: Settings) -> dict[str, float]:
     """Return the median seconds of each stage of a transfer on a device: stage -> seconds.
 
-    The measurement waits at the end of each stage until the device has finished it.
+    The median is over `RUNS` runs. At the end of each stage the clock stops only when the device
+    has finished all work of the stage.
     """
     from ..pictures.images import resize
     from ..pictures.reading import read_picture

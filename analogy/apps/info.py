@@ -1,4 +1,4 @@
-"""The command `analogy info`, which shows versions and devices."""
+"""The command `analogy info`, which shows versions and the chosen device, and tests the GPU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..version import __version__
     "--selftest", is_flag=True, help="Also test the GPU step by step. The exit code is 0 only if all checks pass."
 )
 def info(selftest: bool) -> None:
-    """Show versions, devices, and the choice of `--device auto`."""
+    """Show versions, and the device that `--device auto` chooses."""
     from ..backends import get_backend, runtime
     from ..networks.models import find_cache
     from .gpu import installed, report

@@ -20,9 +20,10 @@ def models() -> None:
 
 @models.command("list")
 def models_list() -> None:
-    """List the installed models, and those that can be pulled.
+    """List the installed models, and those that `analogy models pull` can download.
 
-    The second column shows the number of channels at each level, from relu1_1 to relu5_1.
+    For an installed model the second column shows the number of channels at each level, from
+    relu1_1 to relu5_1.
     """
     from ..networks.models import installed
     from ..networks.published import PUBLISHED
@@ -57,8 +58,8 @@ def models_list() -> None:
 def models_pull(name: str, source: Path | None, photos: Path | None) -> None:
     """Download the weights of a published model and convert them.
 
-    The command compares the weights with their checksum, and prints the folder of the model. It
-    needs the extra "export".
+    The command compares the file of weights with its published checksum, and prints the folder of
+    the model. It needs the extra "export".
 
     With --photos, a folder of about 130 photographs of any kind, the command also computes a
     projection of the features, with which the search finds better matches.
@@ -77,7 +78,7 @@ def models_pull(name: str, source: Path | None, photos: Path | None) -> None:
 
 
 def project(folder: Path, photos: list[Path]) -> None:
-    """Compute the projection of the model in `folder`, and show a progress bar."""
+    """Compute a projection from photographs, add it to the model in `folder`, and show a bar."""
     from tqdm import tqdm
 
     from ..backends import get_backend
@@ -101,7 +102,7 @@ def models_path(name: str) -> None:
 @models.command("verify")
 @click.argument("name", required=False)
 def models_verify(name: str | None) -> None:
-    """Compare the files of one or of all models with their checksums."""
+    """Compare the files of one model, or of all installed models, with their checksums."""
     from ..networks.models import installed, verify
 
     failed = False

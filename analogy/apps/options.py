@@ -34,7 +34,7 @@ RESULTS, LOOK, MATCHING, REGIONS, MACHINE, MESSAGES = (
 _LOOK_SETTINGS = ("weight", "ratio", "uniformity", "painting", "photo", "keep_colors")
 """Names of the settings in the group `LOOK`. The other settings are in the group `MATCHING`."""
 _GROUPS = {"b": MATCHING, "levels": RESULTS}
-"""Field of `Request` -> its group. The other fields are in the group `REGIONS`."""
+"""Field of `Request` -> the group of its option. The other fields are in the group `REGIONS`."""
 
 
 class GroupedOption(click.Option):
@@ -94,7 +94,8 @@ def preset_help(name: str) -> str:
 def setting_options(command: Command, but: str = "") -> Command:
     """Add `--preset` and an option for each field of `Settings` to a command.
 
-    An option that the user does not give has the value None, so that the preset decides.
+    An option that the user does not give has the value None. Its setting then comes from the
+    preset, or is the default.
 
     Parameters
     ----------
@@ -134,7 +135,7 @@ def settings_of(base: Settings, preset: str | None, options: dict[str, Any]) -> 
 
 
 def request_options(command: Command) -> Command:
-    """Add an argument or an option for each field of `Request` except `settings` to a command.
+    """Add to a command an argument or an option for each field of `Request` except `settings`.
 
     A field without a default becomes an argument.
     """
@@ -147,12 +148,12 @@ def request_options(command: Command) -> Command:
             count = -1 if several else 1
             options.append(click.argument(field.name, type=click.Path(allow_dash=True), nargs=count, required=True))
         elif kind == "picture":
-            text = f"{text} If there are several B', repeat the option in their order." if several else text
+            text = f"{text} With several B', give the option once for each B', in the same order." if several else text
             options.append(picture_path(flag, group=group, help=text, multiple=several))
         elif kind == "pins":
             text = (
                 f"{text} The file is a CSV with the header xa,ya,xb,yb. With several B' it also has a "
-                "column example with the number of the B' of each pin, from 1."
+                "column example: the number (from 1) of the B' to which the pin belongs."
             )
             options.append(option(flag, type=click.Path(path_type=Path), group=group, help=text))
         else:
@@ -182,7 +183,7 @@ def request_of(base: Settings, preset: str | None, given: dict[str, Any]) -> Req
 
 
 def _unlisted(values: tuple[str, ...]) -> tuple[str, ...] | str | None:
-    """Return the values of an option that can be repeated: a tuple, a single value, or None."""
+    """Return a tuple of several values as it is, the value in a tuple of one, or None for ()."""
     if len(values) > 1:
         return values
     return values[0] if values else None
@@ -204,8 +205,8 @@ def engine_options(
 ) -> Command:
     """Add `--model`, `--device`, `--threads` and `--max-input-pixels` to a command.
 
-    These are the arguments of `Engine`. The parameter `threads` is the help of `--threads`, and
-    `most_pixels` is the default of `--max-input-pixels` in words.
+    The values of these options are the arguments of `Engine`. The parameter `threads` is the help
+    of `--threads`, and `most_pixels` is the default of `--max-input-pixels` in words.
     """
     options: list[Decorator] = [
         option("--model", help=f"Name or folder of a model.  [default: {DEFAULT}]", group=MACHINE,
@@ -215,7 +216,7 @@ def engine_options(
                help="Device that computes. auto uses CUDA if it works; cuda:1 is the second CUDA device."),
         option("--threads", type=click.IntRange(1, MOST_THREADS), help=threads, group=MACHINE),
         option("--max-input-pixels", type=int, group=MACHINE,
-               help=f"Refuse pictures with more pixels, before they are decoded.  [default: {most_pixels}]"),
+               help=f"Refuse pictures with more pixels than this, before they are decoded.  [default: {most_pixels}]"),
     ]  # fmt: skip
     return _all(options, command)
 

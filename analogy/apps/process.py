@@ -1,9 +1,9 @@
-"""The process of the command: its signals and its exit code.
+"""The signals and the exit code of the command's process.
 
 Ctrl-C (SIGINT) and SIGTERM end the process at any moment, with one line and the exit code 130 or
-143. While the command is loading its modules, the process ends at once, since an import can turn an
-exception into another one. Later the first signal raises `SystemExit`, so that unfinished files are
-deleted, and further signals are ignored.
+143. While the command is loading its modules, a signal ends the process without an exception,
+since an import can turn an exception into another one. Later the first signal raises `SystemExit`,
+so that unfinished files are deleted, and further signals are ignored.
 """
 
 from __future__ import annotations
@@ -27,14 +27,17 @@ _ended_by = 0
 
 
 def take_over() -> None:
-    """Install handlers for SIGINT and SIGTERM, except where the parent process ignores a signal."""
+    """Install handlers for SIGINT and SIGTERM, except for a signal that is ignored already.
+
+    A process inherits ignored signals from its parent, for instance from `nohup`.
+    """
     for number in _SIGNAL_WORDS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end)
 
 
 def loaded() -> None:
-    """Make signals raise `SystemExit` from now on, since all modules are loaded."""
+    """Let a signal raise `SystemExit` from now on. Call this once all modules are loaded."""
     global _loading
     _loading = False
 
@@ -45,9 +48,9 @@ def interrupted() -> bool:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process with this exit code, or with the code of the signal that ends it.
+    """End the process with the exit code `code`, or with 128 plus the number of a signal that came.
 
-    The process ends at once, since a signal while Python shuts down would print a traceback.
+    Python's own shutdown is left out, since a signal during it would print a traceback.
     """
     if not _ended_by:
         from . import streams
@@ -68,14 +71,14 @@ def leave(code: int) -> NoReturn:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """End the process because of a signal."""
+    """Handle a signal: end the process if modules are loading, else raise `SystemExit` once."""
     global _ended_by
     if _ended_by:
         return
     _ended_by = number
     if _loading:
         leave(0)
-    # Without these hooks Python would print the exception if a finaliser or an import swallows it.
+    # Without these hooks Python would print the exception if a finaliser or an import catches it.
     sys.excepthook = _say_nothing
     sys.unraisablehook = _say_nothing
     raise SystemExit

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 _EXAMPLES = Path(__file__).parents[1] / "examples"
 EXAMPLE_PAIR = _EXAMPLES / "collins.jpg", _EXAMPLES / "mona_lisa.jpg"
-"""Paths of A and B' of the pair that comes with the package."""
+"""Paths of A and B' of the example pair that comes with the package."""
 EXAMPLE_LABELS = _EXAMPLES / "collins-labels.png", _EXAMPLES / "mona_lisa-labels.png"
-"""Paths of the label pictures of the pair: background, hair, skin, lips and clothes."""
+"""Paths of the label pictures of A and B' of the example pair."""
 
 _SAVING_FROM = 0.9
-"""Estimated share of the time of a run, 0 to 1, that has passed when it begins to write files."""
+"""Estimated share (0 to 1) of a run's time that has passed when the run begins to write results."""
 
 
 def run_transfer(
@@ -48,7 +48,7 @@ def run_transfer(
     request : Request
         The request. Its pictures are paths, or "-" for standard input.
     output : str
-        A folder, the path of a picture, or "-" for standard output.
+        The path of a folder or of a picture, or "-" for standard output.
     engine : EngineArguments
         The arguments of the engine.
     display : Display
@@ -56,12 +56,13 @@ def run_transfer(
     flow : bool
         True to write the nearest-neighbour fields as well.
     record : Path or None
-        The settings.json that the settings came from. It must not be overwritten.
+        The path of the settings.json from which the settings were read, if there is one. The run
+        does not overwrite this file.
 
     Raises
     ------
     ImageError
-        If a picture cannot be read, or two of them are "-".
+        If a picture cannot be read, or more than one of them is "-".
     OutputError
         If the output cannot be written, or if it is one picture but the results are several.
     AnalogyError
@@ -86,7 +87,7 @@ def run_transfer(
         raise ImageError('only one input can be "-" (standard input); give paths for the others')
     target = _standard_output() if to_stdout else path
     loaded = request.with_inputs(lambda each: _source(each.value))
-    sizes = {  # read first, so that a bad picture or format is refused before the long work
+    sizes = {  # read now, so that a bad picture is refused before the long work
         (each.name, each.place): picture_size(each.value, name=each.label)
         for each in loaded.inputs()
         if each.name in ("a", "b_prime")
@@ -115,7 +116,7 @@ def run_transfer(
 
 
 def _conclusion(output: str, one: bool, request: Request, result: Result) -> str:
-    """Return the last line of a run: the file to open, the time, the model and the device."""
+    """Return the last line of output: the file to open, the time, the model and the device."""
     from ..result_files import file_names
 
     made = {"a": "A in the looks of B'", "b_prime": "B' in the looks of A"}[request.content]
@@ -146,7 +147,7 @@ def _descriptor(stream: IO[Any]) -> list[int]:
 def _source(path: str | Path) -> str | Path | bytes:
     """Return a path unchanged, or the content of standard input for "-".
 
-    Raises `ImageError` if standard input is a terminal.
+    Raises `ImageError` if standard input is a terminal or closed.
     """
     if path != "-":
         return path
@@ -158,7 +159,10 @@ def _source(path: str | Path) -> str | Path | bytes:
 
 
 def _standard_output() -> IO[bytes]:
-    """Return standard output for bytes. Raises `OutputError` if it is a terminal."""
+    """Return standard output as a stream of bytes.
+
+    Raises `OutputError` if standard output is a terminal or closed.
+    """
     if sys.stdout is None or sys.stdout.isatty():
         raise OutputError(
             '"-" is standard output, which is a terminal here; redirect it to a file (">") or to a program ("|")'

@@ -6,11 +6,12 @@ package (see `machine_code`). Later runs load a file in a few hundredths of a se
 kernels has its own file, so that a run without photo refinement does not compile the multigrid
 kernels.
 
-The name of a file contains a checksum of the sources of `backends`, the versions of Numba and
-llvmlite, and the processor. A file begins with a checksum of its content, and the kernels of a
-damaged file are compiled again. If the package cannot make or load such a file with the installed
-release of Numba, Numba compiles, stores and loads the kernels itself. The results are then the
-same, except for rounding in the kernels whose sums LLVM may reorder.
+The name of a file contains one checksum of all that the machine code depends on: the source code of
+`backends`, the versions of Numba and llvmlite, and the processor. A file begins with a checksum of
+its content, and the kernels of a damaged file are compiled again. If the package cannot make or
+load such a file with the installed release of Numba, Numba compiles, stores and loads the kernels
+itself. The results are then the same, except for rounding in the kernels whose sums LLVM may
+reorder.
 """
 
 from __future__ import annotations

@@ -247,8 +247,8 @@ class Loop:
             retry_failed=self._retry_failed,
             thumbnails=self._report.shows(job.number),
         )
-        if not all(map(self._manifest.owns, files)):
-            if foreign := next(filter(self._is_foreign, files), None):
+        if new := [file for file in files if not self._manifest.owns(file)]:
+            if foreign := next(filter(self._is_foreign, new), None):
                 error = (
                     f"{foreign} exists already, and this batch has not made it; move it away, or name another folder"
                 )
@@ -305,7 +305,7 @@ class Loop:
         return True
 
     def _is_foreign(self, file: str) -> bool:
-        """Return whether a file of this name exists that no run of this batch has begun to make."""
+        """Return whether a file that the manifest does not own exists already."""
         if self._foreign is None:
             return os.path.lexists(os.path.join(self._root, file))  # noqa: PTH118
         return file in self._foreign

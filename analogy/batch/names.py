@@ -66,7 +66,7 @@ def as_part(stem: str) -> str:
 
     Characters that this part cannot have are replaced by "%" and two hexadecimal digits for each of
     their bytes. They are control characters, bytes that are not text, backslashes, a dot at the
-    beginning, and the colon after a letter that could be a drive.
+    beginning, and a colon after a single first letter, which would make the letter a drive.
     """
     visible = "".join(c if _is_visible(c) and c != "\\" else _as_bytes(c) for c in stem)
     return re.sub(r"^\.|(?<=^[A-Za-z]):", lambda found: _as_bytes(found[0]), visible)

@@ -31,7 +31,7 @@ class WrittenTwiceError(OutputError):
     """
 
     def __init__(self, first: str, second: str, place: object):
-        super().__init__(f"{first} and {second} would both write {place}; give each of them another name")
+        super().__init__(f"{first} and {second} would both be written to {place}; give one of them another name")
         self.first = first
 
 

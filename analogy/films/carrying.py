@@ -119,7 +119,8 @@ _DOUBT_PATCH = 9
 _MAX_ERROR = 1.0
 """Maximum to which `Carrier.paint` clips the error of a place, in pixels.
 
-Fine detail is on the wrong spot if the error is one pixel, and a larger error makes no difference.
+At an error of one pixel, fine detail is already in the wrong spot, and a larger error makes it no
+worse.
 """
 
 

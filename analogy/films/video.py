@@ -126,7 +126,7 @@ class VideoFrames:
         for frame in self._decoded():
             if first is None:
                 first, size = frame, (frame.height, frame.width)
-                if admit:  # the header may have stated another size
+                if admit:  # the size that was admitted before is from the header, and may be wrong
                     admit(size, f"the video {path}")
             if (frame.height, frame.width) != size:
                 raise ImageError(
@@ -167,7 +167,7 @@ class VideoFrames:
                 "key needs the same colours; to use other keys, convert the video to SDR first"
             )
         elif bits > 8:
-            yield f"its colours have {bits} bits; they are painted with 8"
+            yield f"its colours have {bits} bits per channel; they are painted with 8"
         if "alpha_mode" in {name.lower() for name in self.stream.metadata}:  # Matroska may write the name in capitals
             yield "its transparency is stored beside its pictures and is not read; the result is opaque"
 

@@ -186,7 +186,7 @@ def _read_npz(file: IO[bytes], path: Path) -> np.ndarray:
     except KeyError as error:
         raise ImageError(f"{path} has no array 'nnf'; give a file that --flow has written") from error
     except Exception as error:  # a damaged file makes NumPy raise exceptions of nearly any class
-        raise ImageError(f"{path} is damaged, or is not a .npz file; write it again") from error
+        raise ImageError(f"{path} is damaged, or is not a .npz file; give a file that --flow has written") from error
     try:
         return to_flow(nnf)
     except ImageError as error:
@@ -196,7 +196,10 @@ def _read_npz(file: IO[bytes], path: Path) -> np.ndarray:
 def _read_flo(file: IO[bytes], path: Path) -> np.ndarray:
     head = file.read(12)
     if head[:4] != FLO_MAGIC or len(head) < 12:
-        raise ImageError(f"{path} is not a .flo file, which must begin with 'PIEH', its width and its height")
+        raise ImageError(
+            f"{path} is not a .flo file, which must begin with 'PIEH', its width and its height; give a "
+            "file that --flow has written"
+        )
     width, height = (int(side) for side in np.frombuffer(head, "<i4", 2, 4))
     if not (1 <= width <= _LARGEST_SIDE and 1 <= height <= _LARGEST_SIDE):
         raise ImageError(

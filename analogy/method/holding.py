@@ -190,8 +190,9 @@ def _proposals(
     """Return the positions within `reach` of a pin, with the match and bonus of the nearest pin.
 
     `frames` is (K, 3), see `Backend`; one picture has one frame. The results are the positions
-    (n, 2), the matches (n, 2) with the offset of the nearest pin, and the bonus (n,) float32, which
-    is -1 at the pins themselves. Positions whose match would lie outside the pin's frame are left
+    (n, 2); their matches (n, 2), each of which is the position plus the offset of the nearest pin;
+    and the bonus (n,) float32. At the pins themselves the bonus is -1, which marks a fixed match.
+    Positions whose match would lie outside the pin's frame are left
     out.
     """
     away, nearest = np.full(size_a, np.inf, np.float32), np.zeros(size_a, np.int32)

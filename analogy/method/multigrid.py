@@ -70,7 +70,10 @@ class Multigrid:
     u: Array
     """Solution of `cycle`, (3, H, W)."""
     space: Array
-    """Memory for the caller, (3, H, W), which `cycle` overwrites."""
+    """Scratch array, (3, H, W), that the caller may use between two calls of `cycle`.
+
+    A call of `cycle` may overwrite it.
+    """
 
     def __init__(self, backend: Backend, form: Array, between_steps: Callable[[], None] = lambda: None):
         self.backend = backend

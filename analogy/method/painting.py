@@ -23,11 +23,11 @@ from .seams import remove_seams
 from .sheets import Sheet
 
 REFINING = 9.0
-"""Time to refine an enlarged field, relative to the times `VOTING` and `SEAMS`."""
+"""Time to refine an enlarged field, in the same arbitrary unit as `VOTING` and `SEAMS`."""
 VOTING = 0.8
-"""Time to vote, relative to the times `REFINING` and `SEAMS`."""
+"""Time to vote, in the same arbitrary unit as `REFINING` and `SEAMS`."""
 SEAMS = 5.0
-"""Time to remove seams, relative to the times `REFINING` and `VOTING`."""
+"""Time to remove seams, in the same arbitrary unit as `REFINING` and `VOTING`."""
 PIXEL_REFINEMENT: dict[str, Any] = {
     "patch": PIXEL_PATCH_SIZE,
     "first_jumps": (),

@@ -301,7 +301,7 @@ def _refuse_two_ends(pins: Pins, names: Sequence[str]) -> None:
 
 
 def _refuse_forbidden(pins: Pins, labels: Labels, names: Sequence[str]) -> None:
-    """Raise `SettingsError` if the two ends of a pin have labels that may not match."""
+    """Raise `SettingsError` if the labels at the two ends of a pin forbid their match."""
     for index, (k, (ya, xa, yb, xb)) in enumerate(zip(pins.source.tolist(), pins.places.tolist(), strict=True), 1):
         one, other = int(labels.content[ya, xa]), int(labels.sources[k][yb, xb])
         if one == other or IGNORED in (one, other):

@@ -202,7 +202,7 @@ def _pool_gradient(g: _Graph, gradient: str, x: str, padded: str, pooled: str) -
 def _convolve_gradient(g: _Graph, network: Network, layer: str, gradient: str) -> str:
     """Add the gradient with respect to the input of a convolution.
 
-    `gradient` is the gradient with respect to its output.
+    `gradient` is the gradient with respect to the convolution's output.
     """
     swapped = g.op("Transpose", _kernel(g, network, layer), perm=[1, 0, 2, 3])
     turned = g.op("Slice", swapped, g.integers(2, 2), g.integers(-4, -4), g.integers(2, 3), g.integers(-1, -1))

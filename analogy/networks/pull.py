@@ -4,8 +4,8 @@
 checksum. A model appears in the cache completely or not at all: a process makes it in a scratch
 folder, and then moves it to its place in one step. The process locks its scratch folder. So any
 number of processes can pull models at the same time, and the next pull deletes the scratch folder
-of a killed process. Download and conversion need the extra `export`. Downloads use the proxies that
-the environment variables HTTPS_PROXY and NO_PROXY set.
+of a killed process. Download and conversion need the extra `export`. Downloads go through
+the proxy in the environment variable HTTPS_PROXY, except to the hosts in NO_PROXY.
 """
 
 from __future__ import annotations

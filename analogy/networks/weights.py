@@ -214,7 +214,7 @@ def _read_keras(path: Path) -> Found:
             raise ModelError(f"{name} has the shape {item.shape}, far more than a layer of VGG-19 has; {DAMAGED}")
         key = f"{layer}.weight" if item.ndim == 4 else f"{layer}.bias"
         if key in weights:
-            raise ModelError(f"it has two arrays for {key}; expected the weights of one VGG-19")
+            raise ModelError(f"it has two arrays for {key}; expected the weights of one VGG-19 or VGG-16")
         values = item[()]
         weights[key] = _floats(values.transpose(3, 2, 0, 1) if item.ndim == 4 else values)  # HWIO -> OIHW
 
@@ -230,7 +230,8 @@ def _read_caffe(path: Path) -> Found:
     layers = caffe.read_layers(path, CONVOLUTIONS)
     if not layers:
         raise ModelError(
-            "it has no layers conv1_1 .. conv5_1 with weights; expected the layers of VGG_ILSVRC_19_layers"
+            "it has no layers conv1_1 .. conv5_1 with weights; expected the layers of VGG_ILSVRC_19_layers or "
+            "VGG_ILSVRC_16_layers"
         )
     weights = {}
     for name, (kernel, *bias) in layers.items():
@@ -255,7 +256,7 @@ def _from_names(names: list[str], load: Callable[[str], Any], ndim: Callable[[st
     if not numbers:
         raise ModelError(
             "it has neither features.0.weight .., as in torchvision and timm, nor conv1_1.weight ..; expected the "
-            "weights of VGG-19"
+            "weights of a VGG-19 or a VGG-16"
         )
     weights: dict[str, np.ndarray] = {}
     level, index, previous = 1, 0, -2

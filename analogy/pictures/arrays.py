@@ -15,7 +15,7 @@ def from_array(source: Any, label: str, admit: Admit, grounded: bool = True) -> 
     """Return an array of any library as a `Picture`.
 
     `read_picture` says which arrays are accepted, and defines `admit` and `grounded`. `label` is
-    the name of the picture in messages. Raises ImageError for other arrays.
+    the name of the picture in messages. Raises ImageError for an array that is not accepted.
     """
     if _on_device(source):
         admit(source.shape[:2], label)
@@ -33,7 +33,7 @@ def from_array(source: Any, label: str, admit: Admit, grounded: bool = True) -> 
         raise ImageError(f"{label}: an array of shape {shape} is not a picture; {cure}")
     admit((shape[0], shape[1]), label)
     if array.dtype.kind == "f":
-        low, high = float(array.min()), float(array.max())  # NaN if a value is NaN
+        low, high = float(array.min()), float(array.max())  # both are NaN if a value is NaN
         if not (np.isfinite(low) and np.isfinite(high)):
             raise ImageError(f"{label} has values that are NaN or infinite; replace them")
         if low < -1e-3 or high > 1 + 1e-3:  # values may be just outside 0..1 by rounding
@@ -51,7 +51,10 @@ def from_array(source: Any, label: str, admit: Admit, grounded: bool = True) -> 
 
 
 def _on_device(source: Any) -> bool:
-    """Return True if `source` is a CuPy array (H, W, 3) uint8, which need not be converted."""
+    """Return True if `source` is a CuPy array (H, W, 3) uint8 with at least one pixel.
+
+    Such an array stays on its GPU. Any other array is converted on the host.
+    """
     return (
         hasattr(source, "__cuda_array_interface__")
         and hasattr(source, "get")
@@ -63,7 +66,10 @@ def _on_device(source: Any) -> bool:
 
 
 def _to_numpy(source: Any, label: str) -> Array:
-    """Return an array of any library as a NumPy array. Raises ImageError."""
+    """Return an array of any library as a NumPy array.
+
+    Raises ImageError for a masked array, and for anything that cannot become a NumPy array.
+    """
     if isinstance(source, np.ma.MaskedArray):
         raise ImageError(
             f"{label} is a masked array; pass its pixels as array.filled(0), and pass masks as mask_a and mask_b"

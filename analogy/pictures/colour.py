@@ -36,7 +36,8 @@ def into_srgb(image: Image.Image, rgb16: Array | None, icc: bytes | None, label:
     image : PIL.Image.Image
         The image, of mode L, RGB or CMYK.
     rgb16 : (H, W, 3) uint16 or None
-        The same pixels with 16 bits. If they are given, they are converted instead of `image`.
+        The same pixels with 16 bits. They are used instead of `image`, unless `icc` is a profile
+        with which this module cannot convert 16-bit pixels.
     icc : bytes or None
         The ICC profile of the image; None stands for sRGB.
     label : str
@@ -47,7 +48,8 @@ def into_srgb(image: Image.Image, rgb16: Array | None, icc: bytes | None, label:
     pixels : (H, W, 3) uint8 or uint16
         The pixels in sRGB.
     icc : bytes or None
-        The profile if it is an RGB profile, in which results can be written; otherwise None.
+        `icc` if it is an RGB profile that could be used. Results can be written in it. Otherwise
+        None.
     """
     if icc:
         try:
@@ -59,7 +61,9 @@ def into_srgb(image: Image.Image, rgb16: Array | None, icc: bytes | None, label:
             if rgb16 is not None:
                 if (converted := _convert16(rgb16, icc, _srgb_profile().tobytes())) is not None:
                     return converted, writable
-                logger.info("%s: 16 bits are reduced to 8, because its colour profile is not a matrix profile", label)
+                logger.info(
+                    "%s is read with 8 bits per channel, because its colour profile is not a matrix profile", label
+                )
             source = image.convert("RGB") if space == b"RGB " else image
             return np.asarray(ImageCms.profileToProfile(source, profile, _srgb_profile(), outputMode="RGB")), writable
         except (ImageCms.PyCMSError, OSError, ValueError) as error:
@@ -68,9 +72,10 @@ def into_srgb(image: Image.Image, rgb16: Array | None, icc: bytes | None, label:
 
 
 def out_of_srgb(rgb: Array, icc: bytes, label: str) -> tuple[Array, bytes | None]:
-    """Convert `rgb` (H, W, 3) from sRGB to the profile `icc`, and return pixels and profile.
+    """Convert `rgb` (H, W, 3) from sRGB to the profile `icc`, and return the new pixels and `icc`.
 
-    If the profile cannot be used, the function logs this, and returns `rgb` and None.
+    The new pixels are uint8, unless `rgb` is uint16 and `icc` is a matrix profile. If the profile
+    cannot be used, the function logs this, and returns `rgb` and None.
     """
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
@@ -90,14 +95,15 @@ def _srgb_profile() -> ImageCms.ImageCmsProfile:
 def _convert16(pixels: Array, source: bytes, target: bytes) -> Array | None:
     """Return (H, W, 3) uint16 pixels converted from one ICC profile to another.
 
-    The rendering intent is relative colorimetric. Returns None if one of the profiles is not a
-    matrix profile. LCMS gives the same colours, but rounds them to 8 bits.
+    The rendering intent is relative colorimetric. Returns None if `_matrix_profile` returns None
+    for one of the profiles. LCMS gives the same colours, but rounds them to 8 bits.
     """
     start, end = _matrix_profile(source), _matrix_profile(target)
     if start is None or end is None:
         return None
     matrix = (np.linalg.inv(end[1]) @ start[1]).T
-    roots = np.linspace(0, 1, 65536)  # indexed by the square root of light, the table is finer for dark colours
+    # The index of `inverse` is the square root of light: thus the table is finer for dark colours.
+    roots = np.linspace(0, 1, 65536)
     inverse = np.rint([np.interp(roots**2, curve, np.arange(65536)) for curve in end[0]]).astype(np.uint16)
     result = np.empty(pixels.shape, np.uint16)
     for top in range(0, len(pixels), 64):  # 64 rows at a time, since the float64 arrays are large
@@ -113,9 +119,9 @@ def _matrix_profile(icc: bytes) -> tuple[Array, Array] | None:
     """Return the curves and the matrix of an ICC profile (ICC.1, sections 9 and 10).
 
     The curves, (3, 65536), map a sample to light in 0..1, and the matrix, (3, 3), maps light to
-    XYZ. For a grey profile, the matrix is that of sRGB. Returns None for a profile with tables, for
-    a damaged profile, and for a profile whose black has light above 0 (LCMS would change the black
-    point, and this module does not).
+    XYZ. For a grey profile, the matrix is that of sRGB. Returns None for a profile with tables and
+    for a damaged profile. Also returns None if black (sample 0) has more light than 0.001, because
+    LCMS would then change the black point, and this module does not.
     """
     try:
         count = int.from_bytes(icc[128:132], "big")

@@ -19,13 +19,14 @@ from .colour import to_8_bits
 Array: TypeAlias = npt.NDArray[Any]
 
 Admit: TypeAlias = Callable[[tuple[int, int], str], None]
-"""Function that is called before a picture is decoded, and raises an error to reject the picture.
+"""Function that is called before a picture is decoded, and may raise an error to reject it.
 
-Its arguments are the picture's (rows, columns) and the picture's name in messages.
+Its arguments are the picture's (rows, columns), before the EXIF orientation is applied, and the
+picture's name in messages.
 """
 
 SMALLEST = 16
-"""Smallest side of a picture, in pixels.
+"""Smallest accepted height or width of a picture, in pixels.
 
 At the coarsest level, a position covers 16 x 16 pixels, and a picture needs at least one position.
 """
@@ -38,14 +39,16 @@ class Picture:
     Attributes
     ----------
     rgb : (H, W, 3) uint8
-        The pixels. A picture with transparency is laid on the mean of its opaque colours (or on mid
-        grey if nothing is opaque), so that the matching does not use the colours of transparent
-        pixels.
+        The pixels. A picture with transparency is laid on the mean of its colours, weighted by
+        their opacity, so that the matching does not use the colours of transparent pixels. The
+        background is mid grey if all pixels are transparent. With `grounded` false (see
+        `read_picture`) there is no background, and the pixels have the colours of the source.
     alpha : (H, W) uint8 or None
-        Opacity: 255 is opaque, 0 is transparent. None if the source has no alpha channel.
+        Opacity: 255 is opaque, 0 is transparent. None if the source has no alpha channel and no
+        transparent colour.
     rgb16 : (H, W, 3) uint16 or None
         The same pixels with 16 bits per channel; `rgb` is `rgb16` / 257, rounded. None if the
-        source has 8 bits.
+        picture was read with 8 bits.
     icc : bytes or None
         The RGB ICC profile of the source, in which results can be written. None if the source has
         no profile, a damaged one, or one for grey or CMYK.
@@ -53,7 +56,7 @@ class Picture:
         Name of the picture in messages.
     ground : (3,) float64 or None
         The background colour, 0 to 255, on which the picture is laid in `rgb`. None if nothing is
-        transparent.
+        transparent, or with `grounded` false.
     """
 
     rgb: npt.NDArray[np.uint8]
@@ -70,7 +73,7 @@ class Picture:
 
     @property
     def array(self) -> Any:
-        """Pixels (H, W, 3) uint8, not copied: a NumPy array, or a CuPy array if on a GPU."""
+        """Pixels (H, W, 3) uint8, not copied, as a NumPy array, or on a GPU as a CuPy array."""
         return self.rgb
 
     def pixels(self, sixteen_bit: bool) -> Array:
@@ -125,8 +128,8 @@ class DevicePicture(Picture):
 def as_picture(pixels: Array, alpha: Array | None, icc: bytes | None, label: str, grounded: bool = True) -> Picture:
     """Return pixels, (H, W, 3) uint8 or uint16 in sRGB, as a `Picture` with a copy of the pixels.
 
-    If `grounded`, a picture with transparency is laid on the mean of its opaque colours (see
-    `Picture`). Otherwise the colours of transparent pixels are not changed.
+    If `grounded`, a picture with transparency is laid on the mean of its colours (see `Picture`).
+    Otherwise the colours of transparent pixels are not changed.
     """
     ground = None
     if alpha is not None:
@@ -144,8 +147,8 @@ def as_picture(pixels: Array, alpha: Array | None, icc: bytes | None, label: str
 def resize(rgb: Array, height: int, width: int, *, quick: bool = False) -> Array:
     """Return `rgb` (H, W, 3) uint8 in another size, or the same array if it has that size.
 
-    The filter is Lanczos. When Pillow shrinks a picture, it widens the filter. So there is no
-    aliasing, and edges stay sharper than with a box filter; the features depend on sharp edges. If
+    The filter is Lanczos. When Pillow shrinks a picture, it widens the filter. This prevents
+    aliasing, and edges stay sharper than with a box filter. The features depend on sharp edges. If
     `quick`, Pillow first shrinks by a whole factor with a box filter. The result is good enough for
     viewing, but not for the features.
 
@@ -181,8 +184,8 @@ def montage(pictures: Sequence[Array], *, gap: int = 8, height: int | None = Non
         Gap between two pictures, in pixels.
     height : int, optional
         Height of the montage in pixels; by default that of the tallest picture. A picture that is
-        more than four times as wide as high is shrunk to a width of four times this height, and
-        centred vertically.
+        more than four times as wide as high is resized to a width of four times the montage's
+        height, and centred vertically.
 
     Returns
     -------

@@ -22,7 +22,7 @@ _log = logging.getLogger("analogy")
 SUFFIXES = (*WRITERS, ".gif", ".avif", ".heic", ".heif", ".jfif", ".jpe")
 """Suffixes of files that count as pictures, even if they are damaged."""
 _MOST_NAMED = 5
-"""Largest number of files that a log line names."""
+"""Maximum number of left-out files and folders that a log line names."""
 _LAST_NUMBER = re.compile(r"(.*?)(-?)(\d+)(\D*)", re.DOTALL)
 """Pattern of a name: the part before the last number, a minus or nothing, the number, the rest."""
 
@@ -32,8 +32,9 @@ AnyPath = TypeVar("AnyPath", str, Path)
 def pictures_in(folder: str | os.PathLike[str]) -> list[str]:
     """Return the paths of the pictures in a folder, in the order of `in_order`.
 
-    One log line names the other files and the subfolders, which are left out. It does not name
-    those whose names begin with a dot. Raises OSError if the folder cannot be read.
+    Files and subfolders whose names begin with a dot are ignored. One log line names the other
+    files that are not pictures, and the other subfolders. Raises OSError if the folder cannot be
+    read.
     """
     with os.scandir(folder) as entries:
         found = list(entries)
@@ -48,8 +49,9 @@ def pictures_among(
 ) -> list[str]:
     """Return the `files` that are pictures, in the order of `in_order`.
 
-    One log line names the files that are left out, and the `others`, such as the subfolders of
-    `folder`. `open_file` takes a path and returns an open file, which must be seekable.
+    One log line names the files that are not pictures, and the `others`, such as the subfolders of
+    `folder`. Names that begin with a dot are ignored. `open_file` takes a path and returns an open
+    file, which must be seekable.
     """
     pictures: list[str] = []
     left = [path for path in others if not _name(path).startswith(".")]
@@ -71,9 +73,9 @@ def matching(
     """Return the paths that match a pattern like "shot/*.png", in the order of `in_order`.
 
     Names of folders and files may contain "[", "*" or "?". So the leading folders of the pattern
-    are taken literally if they exist, and brackets in the rest are taken literally if something
-    matches then. `find` returns the paths that match a pattern as `glob` does, and `exists` returns
-    True if a path exists.
+    are taken literally if they exist. In the rest, brackets are first taken literally. If nothing
+    matches, the function searches again, with brackets as in `glob`. `find` returns the paths that
+    match a pattern as `glob` does, and `exists` returns True if a path exists.
     """
     parts = re.split(r"([/\\])" if os.sep == "\\" else "(/)", pattern)
     literal = 0
@@ -94,9 +96,10 @@ def is_pattern(path: str) -> bool:
 def in_order(paths: Iterable[AnyPath]) -> list[AnyPath]:
     """Return paths sorted by their names in natural order: 2 before 10.
 
-    A minus before the last number of a name is a sign or a hyphen. It is a sign if the names that
-    differ only in this number have all whole numbers of a range that contains -1 and 0, such as
-    f-2, f-1, f0, f1. Then f-2 comes before f-1. Otherwise it is a hyphen, as in shot-1, shot-2.
+    A minus before the last number of a name is a sign or a hyphen. To decide, the function looks at
+    all names that differ only in this number. If their numbers are all whole numbers of a range
+    that contains -1 and 0, as in f-2, f-1, f0, f1, the minus is a sign, and f-2 comes before f-1.
+    Otherwise the minus is a hyphen, as in shot-1, shot-2.
     """
     paths = list(paths)
     alike: dict[tuple[str, ...], list[tuple[str, int]]] = {}

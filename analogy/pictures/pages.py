@@ -22,7 +22,7 @@ def turn_to_largest(image: Any, file: IO[bytes]) -> str:
     `image` was opened from `file`, which is seekable, and is not decoded yet. Only TIFF files have
     pages. The largest page is selected, because the first may be a thumbnail of another page. Among
     pages of equal size, the first is selected. The remark is for the log; it is "" if no other page
-    can be read.
+    can be read, or if the file is not TIFF.
     """
     if image.format != "TIFF" or not image.is_animated:
         return ""

@@ -1,6 +1,6 @@
 """Removal of long texts and profiles from PNG files, so that Pillow can read the pixels.
 
-Some programs store whole work flows and edit histories as compressed text in a picture. Pillow
+Some programs store whole workflows and edit histories as compressed text in a picture. Pillow
 refuses a file with a long text, because a few bytes may unpack to gigabytes.
 """
 
@@ -16,15 +16,15 @@ from PIL import PngImagePlugin
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 """First bytes of a PNG file."""
 _LONGEST_PROFILE = 1 << 25
-"""Largest colour profile that is read, in bytes; profiles of printers have a few megabytes."""
+"""Largest accepted colour profile of a PNG file, in bytes; profiles of printers have a few MB."""
 
 
 def without_long_texts(file: IO[bytes]) -> tuple[IO[bytes], bytes | None]:
-    """Return a file that Pillow can read, and the colour profile removed from it, or None.
+    """Return a file that Pillow can read, and the colour profile that was removed, if any.
 
     If a file has texts or a profile that Pillow refuses, the function copies it to memory without
-    them. Any other file is returned itself, at its beginning. If a profile of more than
-    `_LONGEST_PROFILE` bytes was removed, it is returned as b"".
+    them. Any other file is returned as it is, at its beginning. The second value is None if no
+    profile was removed, and b"" if the removed profile has more than `_LONGEST_PROFILE` bytes.
     """
     file.seek(0)
     is_png = file.read(len(_SIGNATURE)) == _SIGNATURE

@@ -33,12 +33,13 @@ logger = logging.getLogger("analogy")
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF") + (("AVIF",) if features.check("avif") else ())
 """Pillow's names of the formats that are read.
 
-Pillow's other formats are not accepted. For EPS files, for instance, it would start Ghostscript.
+HEIF is read, too, if the extra `heif` is installed. Pillow's other formats are not accepted. For
+EPS files, for instance, Pillow would start Ghostscript.
 """
 _A_TIFF = "is a TIFF file that is damaged, or has pixels of a kind that cannot be read"
-"""Words of messages about a TIFF file that Pillow does not recognise; they follow its name."""
+"""Part of a message about a TIFF file that Pillow cannot read; it follows the file's name."""
 MOST_BYTES = 1 << 30
-"""Largest number of bytes that are read from an open file (a stream may never end)."""
+"""Largest accepted size of an open file, in bytes; without a limit, a stream may never end."""
 
 
 class _Array(Protocol):
@@ -63,10 +64,10 @@ def read_picture(
       ignored, and a log line says so. Pillow converts CMYK without a profile by a simple formula.
     * If a file has several pictures, the largest page or the first frame is read, and a log line
       says so.
-    * 32-bit integers (Pillow's mode "I") are 8-bit values if all lie in 0..255, and otherwise
-      16-bit values if all lie in 0..65535. Floats (mode "F") are values from 0 (black) to 1 (white)
-      if all lie in 0..1; otherwise they are treated like integers. Values with a larger range are
-      stretched from black to white, and a log line says so.
+    * 32-bit integers (Pillow's mode "I") are taken as 8-bit values if all lie in 0..255, and
+      otherwise as 16-bit values if all lie in 0..65535. Floats (mode "F") are taken as values from
+      0 (black) to 1 (white) if all lie in 0..1, and otherwise like integers. If the values have any
+      other range, the smallest becomes black and the largest white, and a log line says so.
     * A PIL image of a 16-bit RGB file has only 8 bits. To use 16 bits, pass the path of the file.
 
     Parameters
@@ -74,19 +75,21 @@ def read_picture(
     source : path, bytes, file, PIL.Image.Image or array
         One of the following. The path of a JPEG, PNG, WebP, TIFF, BMP or GIF file, of an AVIF file
         if Pillow can read it, or of a HEIC file if the extra `heif` is installed. The content of
-        one of these files, as bytes or as a file that is open in binary mode (it is read to its
-        end; it may have at most `MOST_BYTES`). A PIL image. An array (of NumPy, CuPy, PyTorch or
-        JAX, or any with `__array__` or `__dlpack__`) of shape (H, W), (H, W, 1), (H, W, 3), or
-        (H, W, 4) with alpha last, and of dtype bool, uint8, uint16, or any float with values in
-        0..1.
+        one of these files, as bytes or as a file that is open in binary mode; an open file is read
+        to its end, and may have at most `MOST_BYTES` bytes. A PIL image. An array (of NumPy, CuPy,
+        PyTorch or JAX, or any with `__array__` or `__dlpack__`) of shape (H, W), (H, W, 1),
+        (H, W, 3), or (H, W, 4) with alpha last, and of dtype bool, uint8, uint16, or any float with
+        values in 0..1.
     name : str, optional
-        Name of the picture in messages; by default its path or "the picture".
+        Name of the picture in messages, which also contain its path if it has one; by default only
+        the path, or "the picture".
     admit : callable, optional
-        Function that is called before anything is decoded or copied, with (rows, columns) before
-        the EXIF orientation is applied, and with the name (see `images.Admit`).
+        Function that is called before the picture is decoded, and may raise an error to reject it
+        (see `images.Admit`). It gets the rows and columns as they are before the EXIF orientation
+        is applied, and the name.
     grounded : bool
-        If true, a picture with transparency is laid on the mean of its opaque colours (see
-        `Picture`). Otherwise transparent pixels get the colours that the source has there.
+        If true, a picture with transparency is laid on the mean of its colours (see `Picture`).
+        Otherwise transparent pixels keep the colours that they have in the source.
 
     Returns
     -------
@@ -96,9 +99,10 @@ def read_picture(
     Raises
     ------
     ImageError
-        If the file is missing, unreadable, truncated, not a picture, or not a plain file (a pipe
-        or a device, for instance); if the picture is smaller than 16 x 16 or larger than Pillow's
-        limit of 178 megapixels; or if the array is masked or has another shape, dtype or range.
+        If the file is missing, unreadable, truncated, not a picture, or not a plain file (a pipe or
+        a device, for instance); if the picture is smaller than 16 x 16 or larger than Pillow's
+        limit of about 179 megapixels; or if the array is masked or has another shape, dtype or
+        range.
     MemoryLimitError
         If there is not enough memory.
     """
@@ -129,7 +133,7 @@ def read_with_checksum(
 ) -> tuple[Picture, str]:
     """Return a picture as `read_picture` does, and the SHA-256 of its file.
 
-    For a PIL image or an array, it is the SHA-256 of the pixels.
+    For a PIL image or an array, it is the SHA-256 of the `Picture`'s pixels and alpha.
     """
     label = _label(source, name)
     with as_image_errors(label):
@@ -183,7 +187,7 @@ def _label(source: object, name: str | None) -> str:
 
 @contextmanager
 def as_image_errors(label: str) -> Iterator[None]:
-    """Raise `ImageError` or `MemoryLimitError` in place of any error of the block.
+    """Raise `ImageError` or `MemoryLimitError` in place of any error in a `with` block.
 
     Warnings during the block are ignored. The messages name the picture `label`.
     """
@@ -261,7 +265,7 @@ def _read_file(file: IO[bytes], label: str, admit: Admit, grounded: bool) -> Pic
 
 
 def _numbers(file: IO[bytes]) -> NumbersFile | None:
-    """Return a TIFF file that Pillow cannot decode as a `NumbersFile`, or None for another file."""
+    """Return the `NumbersFile` of a TIFF file that only `tiff_numbers` can read, else None."""
     numbers = find_numbers(file)
     file.seek(0)
     if numbers is not None:
@@ -275,7 +279,7 @@ def _open_image(file: IO[bytes], label: str) -> Image.Image:
     """Return the first page or frame of a file as an image that is not decoded yet.
 
     `pillow_heif` is large, so it is loaded only for a file that has none of the other formats.
-    Raises `ImageError` for a JPEG file with too many scans.
+    Raises `ImageError` for a JPEG file with too many scans or segments.
     """
     check_scans(file, label)
     try:
@@ -292,7 +296,7 @@ def _open_image(file: IO[bytes], label: str) -> Image.Image:
 
 @cache
 def _register_heif() -> bool:
-    """Let Pillow read HEIF (HEIC) files, and return True if the extra `heif` is installed."""
+    """Let Pillow read HEIF (HEIC) files if the extra `heif` is installed; return True if it is."""
     try:
         import pillow_heif
     except ImportError:
@@ -323,10 +327,11 @@ def _image_error(error: Exception, label: str) -> ImageError:
 
 
 def _prepare(image: Any, label: str) -> str:
-    """Correct a mistake of Pillow in an opened image, and return the raw mode of its pixels.
+    """Scale the transparent colour as Pillow scales the pixels, and return the image's raw mode.
 
-    The raw mode is Pillow's name for the layout of the pixels in the file; "" if there is none.
-    Raises `ImageError` for 16-bit TIFF files with separate planes, which Pillow cannot decode.
+    The raw mode is Pillow's name for the layout of the pixels in the file. It is "" if there is
+    none, or if each colour has a separate plane. Raises `ImageError` for uncompressed 16-bit TIFF
+    files with separate planes, which Pillow cannot decode.
     """
     args = image.tile[0].args if image.tile else ""
     raw = str(args[0] if isinstance(args, tuple) and args else args or "")

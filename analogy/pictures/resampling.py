@@ -15,10 +15,10 @@ _BITS = 22
 def lanczos(xp: Any, pixels: Any, height: int, width: int) -> Any:
     """Return `pixels` (H, W, 3) uint8 resized to `height` x `width`, equal to Pillow's result.
 
-    `xp` is the array module of the pixels. The filter runs along the rows first, then along the
-    columns, and rounds to 8 bits each time. It does not run along an axis whose size does not
-    change. (If a picture is more than twice as high as wide, Pillow 13 filters along the columns
-    first. Then the results differ by a few of 256 levels.)
+    `xp` is the module of the array `pixels`, NumPy or CuPy. The filter runs along the rows first,
+    then along the columns, and rounds to 8 bits each time. It does not run along an axis whose size
+    does not change. (If a picture is more than twice as high as wide, Pillow 13 filters along the
+    columns first. Then the results differ by a few units of 0..255.)
     """
     for axis, size in ((1, width), (0, height)):
         if pixels.shape[axis] != size:
@@ -40,9 +40,10 @@ def _along(xp: Any, pixels: Any, axis: int, size: int) -> Any:
 def _taps(before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
     """Return, for each new pixel, the indices and the weights of the old pixels that make it.
 
-    Both arrays are (taps, after) int32. The weights are multiplied by 2 ** `_BITS`. If the picture
-    is shrunk, the filter is widened by the factor before / after. It ends at the border of the
-    picture. A new pixel that needs fewer old pixels than others has further taps of weight zero.
+    Both arrays are (n, `after`) int32, where n is the largest number of old pixels that make a new
+    pixel. The weights are multiplied by 2 ** `_BITS`. If the picture is shrunk, the filter is
+    widened by the factor before / after. It ends at the border of the picture. For a new pixel that
+    is made from fewer than n old pixels, the remaining weights are zero.
     """
     scale = before / after
     wide = max(scale, 1.0)
@@ -52,6 +53,6 @@ def _taps(before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
     places = first + np.arange((last - first).max())[:, None]
     x = (places - centres + 0.5) / wide
     weights = np.where((places < last) & (x >= -_REACH) & (x < _REACH), np.sinc(x) * np.sinc(x / _REACH), 0)
-    weights /= np.cumsum(weights, axis=0)[-1]  # the weights are added one by one, as in Pillow
+    weights /= np.cumsum(weights, axis=0)[-1]  # added one by one, so that they are rounded as in Pillow
     whole = np.trunc(weights * (1 << _BITS) + np.copysign(0.5, weights))
     return np.minimum(places, before - 1).astype(np.int32), whole.astype(np.int32)

@@ -26,7 +26,7 @@ _TURNS: dict[int, Callable[[Array], Array]] = {
 }
 """EXIF orientation -> function that turns or mirrors the pixels so that they are upright."""
 _STRIP = 256
-"""Number of rows that are scaled at a time, because 64-bit floats of all rows need much memory."""
+"""Number of rows that are scaled at a time, since all rows as float64 would need much memory."""
 
 
 def scaled(values: Array, label: str) -> tuple[Array, int]:
@@ -43,7 +43,7 @@ def scaled(values: Array, label: str) -> tuple[Array, int]:
     whites = (1, 255, 65535) if values.dtype.kind == "f" else (255, 65535)
     top = next((white for white in whites if low >= 0 and high <= white), 0)
     if not top:
-        _log.info("%s: its values, %g to %g, are stretched to black .. white", label, low, high)
+        _log.info("%s: its values, %g to %g, are stretched to the range from black to white", label, low, high)
     base, span = (0, top) if top else (low, high - low)
     found = np.empty(values.shape, np.uint16)
     for start in range(0, len(values), _STRIP):
@@ -56,8 +56,9 @@ def from_numbers(numbers: NumbersFile, label: str, grounded: bool) -> Picture:
     """Return the picture in a TIFF file whose pixels Pillow cannot decode.
 
     Floats are clipped to 0..1, and a log line says so if that changes them. If all floats are whole
-    numbers, they are not clipped (see `scaled`). Raises OSError if the file is damaged, and
-    `ImageError` for NaN and infinity.
+    numbers, they are not clipped (see `scaled`). Raises OSError if the file is damaged,
+    `ImageError` for NaN and infinity, and Pillow's DecompressionBombError for a picture that is too
+    large.
     """
     if numbers.size[0] * numbers.size[1] > 2 * (Image.MAX_IMAGE_PIXELS or np.inf):
         raise Image.DecompressionBombError(f"{numbers.size[1]} x {numbers.size[0]} pixels")
@@ -71,7 +72,7 @@ def from_numbers(numbers: NumbersFile, label: str, grounded: bool) -> Picture:
     if colours.dtype.kind == "f":
         low, high = float(colours.min()), float(colours.max())
         if (low < 0 or high > 1) and np.isfinite([low, high]).all() and (colours != np.rint(colours)).any():
-            _log.info("%s: its values, %g to %g, are cut to 0 (black) .. 1 (white)", label, low, high)
+            _log.info("%s: its values, %g to %g, are clipped to 0 (black) .. 1 (white)", label, low, high)
             colours = colours.clip(0, 1)
     turn = _TURNS.get(numbers.orientation, lambda array: array)
     samples = turn(scaled(colours, label)[0])

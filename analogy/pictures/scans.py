@@ -1,8 +1,8 @@
 """Check that a JPEG file does not have too many scans, which would take very long to decode.
 
-Decoding each scan takes as long as decoding a simple file. A file of a few hundred kilobytes can
-have thousands of scans, and Pillow does not limit their number. So this module counts them before
-the file is decoded.
+Decoding each scan takes as long as decoding a file with one scan. A file of a few hundred kilobytes
+can have thousands of scans, and Pillow does not limit their number. So this module counts them
+before the file is decoded.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import IO
 from ..errors import ImageError
 
 MOST_SCANS = 100
-"""Largest number of scans in a file, the same as in libtiff; programs write about ten."""
+"""Largest accepted number of scans in a file, as in libtiff. Programs write about ten."""
 MOST_SEGMENTS = 1 << 16
-"""Largest number of segments in a file; metadata need one segment for each 64 kilobytes."""
+"""Largest accepted number of segments in a file. Metadata take a segment per 64 kilobytes."""
 _BEGIN = 0xD8
 """Code of the marker that begins a picture."""
 _END = 0xD9
@@ -23,7 +23,7 @@ _END = 0xD9
 _SCAN = 0xDA
 """Code of the marker that begins a scan."""
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
-"""Pattern of a marker, which does not match 0xff before zero or a restart code, as in scan data."""
+"""Pattern of a marker. It does not match 0xff before zero or a restart code, as in scan data."""
 
 
 def check_scans(file: IO[bytes], label: str) -> None:

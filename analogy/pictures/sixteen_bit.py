@@ -1,4 +1,4 @@
-"""Support for RGB pixels with 16 bits per channel in PNG and TIFF files, which Pillow lacks.
+"""Addition to Pillow: RGB pixels with 16 bits per channel in PNG and TIFF files.
 
 To read a file with 16 bits per channel, `reading` lets Pillow decode it twice, once for each byte
 of a sample, with the raw modes of `LOW_BYTES`. The functions of this module write such files.
@@ -23,7 +23,7 @@ LOW_BYTES = {"LA;16B": "RGBA"} | {
     for bands in ("RGB", "RGBA")
     for order, swapped in (("B", "L"), ("L", "B"), ("N", "B" if sys.byteorder == "little" else "L"))
 }
-"""Pillow's raw mode, which reads the high byte of each sample -> the mode that reads the low byte.
+"""Raw mode of Pillow that reads the high byte of each sample -> raw mode that reads the low byte.
 
 A pixel of "LA;16B" has four bytes, so "RGBA" reads both bytes of both samples. "N" stands for the
 machine's byte order, in which libtiff returns samples.
@@ -52,8 +52,8 @@ def write_png16(file: IO[bytes], samples: Array, icc: bytes | None) -> None:
 def write_tiff16(file: IO[bytes], samples: Array, icc: bytes | None) -> None:
     """Write a picture (H, W, 3 or 4) uint16 as a TIFF file with 16 bits per channel.
 
-    The file has one strip, which holds the differences between neighbours in a row, compressed with
-    deflate.
+    The file has one strip, which contains the differences between neighbouring pixels of a row,
+    compressed with deflate.
     """
     height, width, bands = samples.shape
     rows = np.array(samples, "<u2", order="C")
@@ -61,7 +61,7 @@ def write_tiff16(file: IO[bytes], samples: Array, icc: bytes | None) -> None:
     data = zlib.compress(rows.tobytes(), 3)
     tags = ImageFileDirectory_v2()
     values = {256: width, 257: height, 258: (16,) * bands, 259: 8, 262: 2, 277: bands, 278: height, 284: 1, 317: 2}
-    values |= {273: 0, 279: len(data)}  # offset and size of the strip; Pillow adds the header to the offset
+    values |= {273: 0, 279: len(data)}  # offset and size of the strip; Pillow adds the header's size to the offset
     values |= {338: 2} if bands == 4 else {}  # the last channel is alpha, by which the colours are not multiplied
     values |= {34675: icc} if icc else {}
     for tag, value in values.items():

@@ -1,8 +1,8 @@
-"""Reader of TIFF files that Pillow cannot decode: floats, 32-bit integers, more than four samples.
+"""Reader of TIFF files with floats, 32-bit integers, or more than four samples per pixel.
 
-Pillow decompresses the strips or tiles one after the other, each as a grey picture of its bytes.
-This module turns the bytes into numbers (TIFF 6.0, sections 14 and 15; Adobe Photoshop TIFF
-Technical Note 3 for the predictor of floats).
+Pillow cannot decode most of these files, but it decompresses the strips or tiles one after the
+other, each as a grey picture of its bytes. This module turns the bytes into numbers (TIFF 6.0,
+sections 14 and 15; Adobe Photoshop TIFF Technical Note 3 for the predictor of floats).
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ TIFF_HEADS = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
 _KINDS = {1: "u", 2: "i", 3: "f"}
 """TIFF's sample format -> NumPy's kind of dtype."""
 _COLOURS = {1: 1, 2: 3}
-"""TIFF's photometric interpretation -> number of colour samples: grey (0 is black) and RGB."""
+"""TIFF's photometric interpretation -> number of colour samples, for grey (0 is black) and RGB."""
 _MOST_BANDS = 16
 """Largest number of samples per pixel that is accepted."""
 
 
 @dataclass(frozen=True, eq=False)
 class NumbersFile:
-    """First page of a TIFF file that is not decoded yet.
+    """Description of the first page of a TIFF file, from which `samples` decodes the page.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class NumbersFile:
     bands : int
         Number of samples per pixel.
     colours : int
-        Number of samples per pixel that are colours, 1 or 3. They come first.
+        Number of samples per pixel that are colours, 1 or 3. They come before all other samples.
     alpha : str
         Meaning of the sample after the colours: "alpha"; "premultiplied" for an alpha by which the
         colours are multiplied; or "" if there is no alpha.
@@ -116,9 +116,10 @@ class NumbersFile:
 
 
 def find_numbers(file: IO[bytes]) -> NumbersFile | None:
-    """Return the first page of a TIFF file with grey or RGB samples of any type.
+    """Return the first page of a TIFF file with grey or RGB samples of whole bytes.
 
-    Returns None for other files, for TIFF files with other colours, and for damaged files.
+    Returns None for any other file, for a file with more than `_MOST_BANDS` samples per pixel, and
+    for a damaged file.
     """
     try:
         file.seek(0)

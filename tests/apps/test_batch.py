@@ -306,6 +306,15 @@ def test_a_file_that_no_batch_made_is_never_overwritten(photos, style, tmp_path:
     assert run(*command).exit_code == 0
 
 
+def test_a_batch_that_now_makes_both_pictures_replaces_its_own_first_picture(photos, style, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ["batch", photos[0], "--style", style, "-o", out, "--name", "{name}-{picture}.png", *FAST]
+    assert run(*command, "--direction", "ab").exit_code == 0
+    done = run(*command, "--direction", "both")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert sorted(content(out)) == ["a-a_prime.png", "a-b.png"]
+
+
 def test_a_foreign_report_and_a_table_named_like_the_manifest_are_not_overwritten(photos, style, tmp_path) -> None:
     command = ["batch", *photos, "--style", style, "--workers", 1, *FAST]
     (tmp_path / "out").mkdir()

@@ -1,7 +1,8 @@
 """Tests of every kernel on every backend, compared with the simple NumPy code of `oracle`.
 
-The search computes in whole numbers, so fields and distances must be equal, even where sums are
-equal. The kernels `join` and `vote` round, so their results may differ a little.
+The search adds whole numbers, so its fields and distances must equal those of `oracle`, even where
+two candidates have the same sum. Kernels that add floats may round in another way, so their results
+may differ a little.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from analogy.backends.cpu import CpuBackend
 from analogy.backends.cuda import CudaBackend
 from analogy.backends.kernels import hash32
 
-# (rows, columns) of A, (rows, columns) of B, number of channels. The cases include maps of a single
-# position, thin maps, odd sides and different sizes. Some have a multiple of four channels.
+# Each case is (rows, columns) of A, (rows, columns) of B, and the number of channels. The cases
+# include maps of a single position, thin maps, odd sides and different sizes. Some have a multiple
+# of four channels.
 SHAPES = [
     ((1, 1), (1, 1), 1),
     ((1, 1), (3, 2), 4),
@@ -34,7 +36,7 @@ PATCHES = [1, 3, 5]
 
 
 def whole_numbers(rng, size, channels):
-    """Return joined features with few different values, so that many sums are equal."""
+    """Return joined features with few different values, so that many distances are equal."""
     return rng.integers(-2, 3, (*size, channels)).astype(np.int16)
 
 
@@ -85,7 +87,7 @@ def max_product_of(a, b):
 
 
 UNIT_VECTORS = 2.02 * ONE**2
-"""Number that no product of two positions of `directions` exceeds."""
+"""Upper bound of the scalar product of two positions in arrays that `directions` returns."""
 
 
 def test_hash32_gives_its_fixed_numbers():
@@ -105,7 +107,7 @@ def test_distance_equals_the_oracle(backend, case, patch):
 @pytest.mark.parametrize("channels", [24, 25, 80, 81, 160, 161])
 @pytest.mark.parametrize("patch", [3, 5, 7])
 def test_distance_is_exact_for_patches_of_the_sizes_that_are_unrolled_and_larger_ones(backend, rng, patch, channels):
-    # The maps have one column, so a patch has at most as many positions as rows.
+    # The maps have one column, so at most `patch` positions of a patch lie in the map.
     a, b = whole_numbers(rng, (9, 1), channels), whole_numbers(rng, (12, 1), channels)
     nnf = random_field(rng, (9, 1), (12, 1))
     assert_same(on(backend, "distance", a, b, nnf, patch), oracle.distance(a, b, nnf, patch))
@@ -321,8 +323,8 @@ def test_a_tie_keeps_the_current_match(backend, rng):
 
 
 def test_candidates_that_are_better_by_little_are_not_rejected_by_rounding(backend, rng):
-    # Sums near 2^30 differ by a few units, which float32 cannot represent. So some candidates are
-    # better only by rounding.
+    # Sums near 2^30 differ by a few units, which float32 cannot represent. A bound that was rounded
+    # to the wrong side would reject candidates that are better.
     a = np.full((11, 9, 2), ONE, np.int16)
     b = (ONE + rng.integers(-1, 2, (11, 9, 2))).astype(np.int16)
     nnf = random_field(rng, (11, 9), (11, 9))
@@ -356,7 +358,7 @@ def test_a_candidate_is_rejected_once_max_product_rules_it_out(backend, rng):
         assert_same(actual[0][1:-1], nnf[1:-1])
         assert_same(actual[1][1:-1], d[1:-1])
         assert (on(backend, function, a, b, nnf, d, 3, *args, UNIT_VECTORS)[0] != nnf)[1:-1].any(axis=2).mean() > 0.5
-    # A patch of one row has no further row, so its candidate is not rejected early.
+    # Now B has one row, so the first row of a patch is also its last, and no candidate is rejected.
     b, nnf = b[:1].copy(), nnf * np.array([0, 1], np.int32)
     d = on(backend, "distance", a, b, nnf, 3)
     for function, args in (("propagate", (1,)), ("random_search", (9, 0, 0))):
@@ -399,7 +401,7 @@ def test_labels_forbid_matches_as_in_the_oracle(backend, rng, shape):
 @pytest.mark.parametrize("which", ["a", "b", "both"])
 def test_features_need_no_alignment_beyond_that_of_one_number(backend, rng, which):
     def there(name, x):
-        """Return an array on the device; if `which` names it, move its address by one number."""
+        """Return `x` on the device, at an address moved by one element if `which` names it."""
         off = which in (name, "both")
         return backend.asarray(np.append(np.zeros(int(off), x.dtype), x))[int(off) :].reshape(x.shape)
 
@@ -445,7 +447,7 @@ def test_matches_beyond_2_31_elements_are_found_on_a_gpu(rng):
 def test_free_memory_is_in_bytes_and_at_most_what_the_device_has(backend):
     on_host = backend.xp is np
     total = psutil.virtual_memory().total if on_host else backend.xp.cuda.runtime.memGetInfo()[1]
-    assert total / 1000 < backend.free_memory() <= total  # a number in kilobytes would be a thousandth of it
+    assert total / 1000 < backend.free_memory() <= total  # a result in kilobytes would be too small
 
 
 def search(backend, a, b, nnf, patch, iterations):
@@ -473,9 +475,9 @@ def searched(a, b, nnf, patch, labels, frames, search_radius):
 
 @pytest.mark.parametrize("channels", [(8, 8, 8), (8, 6, 6)], ids=str)
 def test_searches_that_run_together_find_what_each_finds_alone(backend, rng, channels):
-    # The searches differ in sizes, frames, labels and radii. If the middle search has another
-    # number of channels, it reads features in another unit, so its launches are not merged with
-    # others.
+    # The searches differ in sizes, frames, labels and radii. Kernels read four channels at once if
+    # the number of channels is a multiple of four. So a search with six channels takes other
+    # launches than a search with eight.
     sizes = ((9, 14), (16, 5)), ((16, 5), (9, 14)), ((3, 4), (20, 6))
     cases = []
     for (size_a, size_b), width, patch in zip(sizes, channels, (3, 3, 5), strict=True):

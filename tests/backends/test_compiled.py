@@ -1,7 +1,7 @@
 """Tests of compiled kernels: they are stored in files, and compiled again if a source changes.
 
-If the internals of Numba have changed, the kernels compiled through Numba's public interface give
-the same results.
+If the internals of Numba have changed, Numba's public interface compiles the kernels, and their
+results are the same.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CODE = b"code"  # stands for machine code in tests that use the fixture `linked`
 
 @pytest.fixture
 def linked(monkeypatch, tmp_path):
-    """Replace compiler and loader, and return a list of their calls.
+    """Replace the compiler and the loader, and return a list of their calls.
 
     A call of the compiler adds "compiled", and a call of the loader adds the code. The folder for
     compiled code is `tmp_path`.
@@ -154,7 +154,7 @@ print("numba" in sys.modules, backend.distance(joined, joined, field, 3).mean())
 
 def reached(value: Any, seen: set[Any]) -> Iterator[Path]:
     """Yield the source file of a kernel, and those of all functions that it calls."""
-    function = getattr(value, "py_func", value)  # the Python function, if `njit` has decorated it
+    function = getattr(value, "py_func", value)  # the Python function, if `njit` has made `value`
     if not isinstance(getattr(function, "__code__", None), CodeType) or function in seen:
         return
     seen.add(function)
@@ -264,7 +264,7 @@ def test_kernels_that_numba_compiles_by_itself_give_the_same_results(monkeypatch
         for one, other in zip(arrays, found[name], strict=True):
             if name in compiled.KERNELS["kernels"]:
                 assert one.tobytes() == other.tobytes(), name
-            else:  # LLVM may add the terms of these sums in another order
+            else:  # these kernels add floats, and LLVM may choose another order
                 np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6, err_msg=name)
 
 

@@ -24,7 +24,7 @@ MEMORY = Path("/sys/fs/cgroup/memory")
 
 @pytest.fixture
 def groups(tmp_path):
-    """Return a function that writes the list of the process's control groups, and their files."""
+    """Return a function that writes control groups of this process, and returns their limits."""
 
     def make(own: str, **files: str) -> ControlGroups:
         (tmp_path / "own").write_text(own)

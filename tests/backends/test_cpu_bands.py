@@ -14,7 +14,7 @@ UNTOUCHED = 77
 
 
 class OneBand(CpuBackend):
-    """Backend that runs only rows FIRST to END of a kernel, on outputs filled with UNTOUCHED."""
+    """Backend that runs only rows FIRST to END - 1 of a kernel; the outputs begin as UNTOUCHED."""
 
     def __init__(self, inputs):
         super().__init__(1)

@@ -1,4 +1,4 @@
-"""Tests of the CUDA backend with the real CuPy and no GPU: kernels compile, and names exist.
+"""Tests with the real CuPy and no GPU: the kernels compile, and CuPy has all names that are used.
 
 NVRTC, CUDA's compiler, does not need a driver. The options of the compiler come from private
 functions of CuPy. If CuPy changes these functions, the tests fail and must be adapted.
@@ -32,8 +32,8 @@ KERNELS = {
     "coarsen", "factor", "relax", "residual", "restriction", "prolongation", "combine",
     "small_steps",
 }  # fmt: skip
-# A multiprocessor has 64 Ki registers. With 64 registers per thread, 4 blocks of 256 threads run on
-# it at the same time, which is half of the largest number of threads that it can run.
+# A multiprocessor has 64 Ki registers, so 4 blocks of 256 threads with 64 registers each run on it
+# at the same time. A multiprocessor can run 1024 to 2048 threads, depending on the architecture.
 MAX_REGISTERS = 64
 # These kernels may use more registers: they run few blocks, and read numbers ahead into registers.
 RELAXING, MOST_OF_RELAX = ("relax", "small_steps"), 96
@@ -45,7 +45,7 @@ _USED = re.compile(
 
 
 def compile_for(architecture: int, unit: str) -> str:
-    """Compile the kernels with CuPy's options for an architecture, and return the report."""
+    """Compile the kernels for an architecture, as CuPy does, and return the compiler's report."""
     from cupy._core import core
     from cupy.cuda import compiler
 

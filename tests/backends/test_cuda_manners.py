@@ -161,7 +161,7 @@ def test_a_network_runs_in_the_backend_s_stream(simulated, rng):
     network = Features(locate(DEFAULT), simulated)
     with on(0):
         picture = cp.asarray(pictures(rng)[0]) + 0
-        assert cp.asnumpy(network.pyramid(picture)[5]).any()  # raises RaceError if the order is wrong
+        assert cp.asnumpy(network.pyramid(picture)[5]).any()  # a missing wait would raise RaceError
 
 
 # Tests of the choice of the device

@@ -268,12 +268,12 @@ def cut_off(x: np.ndarray) -> np.ndarray:
 
 
 def rounded(x: np.ndarray) -> np.ndarray:
-    """Return numbers rounded to the 10 bits of TensorFloat-32."""
+    """Return float32 numbers with their fraction rounded to 10 bits, as in TensorFloat-32."""
     return cut_off((x.view(np.uint32) + np.uint32(0x1000)).view(np.float32))
 
 
 class ConvolvingSession(FakeSession):
-    """Session that convolves the bound arrays after it has applied `held` to both of them."""
+    """Session that convolves `held` of both bound inputs, and scales the result by 1 + `off`."""
 
     def __init__(self, held, off=0.0):
         super().__init__(CUDA)

@@ -29,7 +29,7 @@ def laid(pictures, gap, fill=77):
 
 
 def whole_numbers(rng, size, channels=8):
-    """Return joined features with few different values, so that many sums are equal."""
+    """Return joined features with few different values, so that many distances are equal."""
     return rng.integers(-2, 3, (*size, channels)).astype(np.int16)
 
 

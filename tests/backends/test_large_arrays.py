@@ -1,8 +1,8 @@
 """Tests of kernels on arrays of more than 2^31 and 2^32 elements, whose memory is only reserved.
 
 Each array is zero except in a small region. In this region, the result of a kernel must be the
-result of the oracle for the region alone. The simulator runs only one block of threads of each
-launch.
+result of the oracle for the region alone. If the output is
+large, the simulator runs only one block of threads of a launch.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ LONG_ROWS = (15, 1 << 19, 8193), (7, 20)
 CASES = [*(((*SIZE, 1), far) for far in FAR), LONG_ROWS]
 PATCH, MOST = 3, 1e9
 MARGIN = 2
-"""Width, in positions, of the border of the small region that is not compared.
+"""Width, in positions, of the border of the small region, where the tests compare nothing.
 
-There the zeros around the region affect the result.
+In this border the zeros around the region affect the result.
 """
 
 

@@ -1,4 +1,8 @@
-"""Tests of the multigrid kernels on every backend, compared with the form's matrix in float64."""
+"""Tests of the multigrid kernels on every backend, compared with matrices in float64.
+
+A form is (3 or 5, H, W): the masses and the couplings of a grid (see `Backend` in
+`analogy.backends.contract`).
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,11 @@ from analogy.backends.cpu import CpuBackend
 
 SIZES = [(3, 3), (5, 9), (11, 7), (3, 17), (21, 35)]
 AHEAD = (0, 1), (1, 0), (1, 1), (1, -1)
-"""Offset (rows, columns) between the two ends of a coupling: right, down, falling and rising."""
+"""Offsets (rows, columns) from one end of a coupling to the other: right, down, falling, rising."""
 
 
 def a_form(rng, size, planes):
-    """Return a random form with masses near one, and couplings that differ by powers of ten."""
+    """Return a random form with masses from 0.5 to 2, and couplings from 0.01 to 100."""
     h, w = size
     form = np.float32(10) ** rng.uniform(-2, 2, (planes, h, w)).astype(np.float32)
     form[0] = rng.uniform(0.5, 2, size)
@@ -65,7 +69,7 @@ def interpolation(form):
 
 
 def inside(form):
-    """Return the coarse positions that are also positions of the finer grid."""
+    """Return two slices of the coarse grid: its positions that the finer grid also has."""
     _, h, w = form.shape
     return slice(h // 2 + 1), slice(w // 2 + 1)
 
@@ -148,7 +152,7 @@ def test_the_residual_is_f_minus_the_matrix_times_u(backend, rng, size, planes):
 
 
 def relaxed(form, f, u, after):
-    """Solve even rows, odd rows, even columns and odd columns, or in reversed order if `after`."""
+    """Solve even rows, odd rows, even columns and odd columns, in reversed order if `after`."""
     a = matrix(form)
     index = np.arange(form[0].size).reshape(form.shape[1:])
     turns = [index[::2], index[1::2], index.T[::2], index.T[1::2]]

@@ -26,7 +26,7 @@ SECONDS_TO_A_CONNECTION = 10
 
 
 def without_network(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command so that opening an internet socket kills it, with few environment variables.
+    """Run a command with few environment variables; Linux kills it if it opens an internet socket.
 
     If a variable says that the process runs in a CI, ONNX Runtime never sends anything, so the test
     would prove nothing.
@@ -117,7 +117,7 @@ def test_one_runtime_is_installed_here() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the address space of a process")
 def test_with_too_little_address_space_the_runtime_is_not_loaded() -> None:
-    # With this little address space, loading the library would end the process in about one run of
+    # With this little address space, loading the library would end the process in about one run in
     # a hundred.
     code = """
 import resource, sys

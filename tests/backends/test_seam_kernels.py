@@ -90,8 +90,8 @@ def between(values, size):
     return values
 
 
-# With a large threshold `jump`, only the steepness has an effect. With a small threshold, the size
-# of the seams has nearly all of the effect.
+# `keep_edges` makes seams smaller. With a large threshold `jump`, only the steepness decides by how
+# much. With a small threshold, almost only the size of the seams decides.
 @pytest.mark.parametrize(
     ("labelled", "jump"), [("", 0.09), ("", 20), ("blocks", 0.09), *((border, 0.09) for border in BORDERS)]
 )

@@ -238,8 +238,8 @@ def test_kernels_give_the_same_bits_in_every_order_of_threads(simulated, seed):
 
 
 def test_propagate_evaluates_each_candidate_once(simulated):
-    # Eight channels are two units, so two lanes work on a position. Each candidate takes one
-    # shuffle, because a patch is one position.
+    # A thread reads four channels, so two threads work on a position of eight channels. Each of
+    # them takes part in one shuffle for a candidate, because a patch is one position.
     a = simulated.asarray(np.zeros((9, 9, 8), np.int16))
     nnf = np.stack(np.mgrid[:9, :9], axis=2).astype(np.int32)
     d = simulated.distance(a, a, simulated.asarray(nnf), 1)

@@ -31,7 +31,7 @@ needs_posix = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals
 
 
 def do(task: Task) -> dict[str, Any]:
-    """Kill the worker or succeed, as the name of the job says; the tests call this as `work.do`."""
+    """Kill the worker or succeed, as the name of the job says; tests replace `loop.do` by this."""
     path = Path(task.root) / task.job.name
     tries = path.with_suffix(".tries")
     tries.write_text(tries.read_text() + "x" if tries.exists() else "x")
@@ -146,7 +146,7 @@ def test_a_full_disk_ends_the_batch_with_one_error_and_finished_jobs_are_recorde
 
 
 def test_rows_of_a_long_table_are_read_only_when_needed(tmp_path: Path, monkeypatch) -> None:
-    """The loop reads a job from its source only when a worker can begin it soon."""
+    """Check that the loop is never more than five jobs ahead of the jobs that have ended."""
     monkeypatch.setattr(loop, "do", done)
     ahead: list[int] = []
     ended = 0

@@ -1,4 +1,4 @@
-"""Tests of files at addresses: S3 (by moto), HTTP, and a store that shows incomplete files."""
+"""Tests of files at addresses: S3 (by moto), HTTP, and a store with visible incomplete files."""
 
 from __future__ import annotations
 
@@ -99,7 +99,8 @@ def test_a_batch_reads_from_s3_and_writes_to_s3(s3, tmp_path: Path) -> None:
     expected = {f"results/run/{name}.png": transferred(pictures[name], picture(9)) for name in "xy"}
     assert eval(found) == expected
 
-    # Changed and missing results are made again, and a foreign file stays.
+    # The job whose A has changed and the job whose A' is missing are done again, and a foreign file
+    # stays.
     code = f"fs.pipe_file('photos/x.png', {picture(20)!r}); fs.rm('results/run/y.png'); "
     code += "fs.pipe_file('results/run/z.png', b'')"
     in_store(code, s3)
@@ -161,7 +162,7 @@ def test_only_addresses_of_an_allowed_scheme_are_fetched(tmp_path: Path) -> None
 
 
 def test_in_a_store_without_whole_objects_a_file_is_written_and_renamed(tmp_path: Path, monkeypatch) -> None:
-    """The scheme `local://` of fsspec represents a store such as SFTP."""
+    """Use the scheme `local://` of fsspec, whose incomplete files are visible, as in SFTP."""
     local = pytest.importorskip("fsspec.implementations.local", reason="needs the extra remote").LocalFileSystem
     target = tmp_path / "deep" / "x.png"
     address = f"local://{target}"

@@ -50,7 +50,7 @@ def test_a_file_outside_the_folder_or_behind_a_link_is_kept_though_a_manifest_na
     run(out, {"a.png": "1"})
     checksum = json.loads((out / MANIFEST).read_text())["files"]["a.png"]
     outside = tmp_path / "outside.png"
-    outside.write_text("1")  # the content fits the checksum in the manifest
+    outside.write_text("1")  # the content that has the checksum in the manifest
     if os.name == "posix":
         (out / "link.png").symlink_to(outside)
     names = ["../outside.png", str(outside), "link.png", "..", ".", ""]

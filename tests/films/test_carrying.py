@@ -35,7 +35,7 @@ def test_over_thirty_frames_of_a_pan_or_a_zoom_texture_stays_within_a_pixel(pan,
 
 
 def test_a_thing_that_the_key_does_not_show_is_painted_like_a_similar_one(cpu: CpuBackend) -> None:
-    """A camera pans along a red and blue pattern to parts that the key does not show."""
+    """Pan along a red and blue pattern to parts that the key does not show."""
     squares = np.indices((96, 400)) // 24 % 2
     blue = squares[0] != squares[1]
     noise = picture(96, 400) // 4
@@ -52,7 +52,7 @@ def test_a_thing_that_the_key_does_not_show_is_painted_like_a_similar_one(cpu: C
 
 
 def test_the_painting_of_an_uncovered_place_stays_while_nothing_new_appears(cpu: CpuBackend) -> None:
-    """A noisy copy of a frame hardly changes the painting of uncovered places."""
+    """Check that a noisy copy of the last frame hardly changes the painting of uncovered places."""
     whole = picture(96, 300, 3)
     frames = [np.ascontiguousarray(whole[:, 6 * i : 6 * i + 128]) for i in range(6)]
     painted = picture(96, 128, 4).astype(np.float32)

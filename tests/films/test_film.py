@@ -60,7 +60,7 @@ def test_max_input_pixels_limits_the_frames_of_a_film(shot, tmp_path: Path) -> N
 
 
 def test_the_texture_of_the_key_moves_with_the_film_before_and_after_it(engine: Engine) -> None:
-    """The key is the negative of its frame, so that the true painting of each frame is known."""
+    """Use the negative of a frame as its key, so that the true painting of each frame is known."""
     shot = film(picture(160, 240), SIZE, 7, (1.5, 0.5))
     for frame in engine.clip(shot, keys={3: 255 - shot[3]}):
         error = np.abs(frame.picture.astype(int) - (255 - shot[frame.index].astype(int)))

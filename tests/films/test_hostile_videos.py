@@ -234,7 +234,7 @@ def test_a_file_with_the_name_of_a_protocol_is_a_file(tmp_path: Path, monkeypatc
 def test_a_video_without_a_frame_is_refused(tmp_path: Path) -> None:
     film = make(tmp_path / "film.mkv")
     content = film.read_bytes()
-    film.write_bytes(content[: content.index(b"\x1f\x43\xb6\x75") + 40])  # the first picture is cut off
+    film.write_bytes(content[: content.index(b"\x1f\x43\xb6\x75") + 40])  # the file ends within the first picture
     with pytest.raises(ImageError, match="has 0 frames; a film needs at least two"):
         open_frames(film)
 

@@ -233,7 +233,7 @@ def test_the_bit_depth_is_kept_and_painting_with_8_bits_is_logged(
     film = make(tmp_path / f"film{suffix}", encoder, pixel_format)
     assert pictures_of(repeat(film, tmp_path / f"new{suffix}"))[3] == pixel_format
     assert [record.getMessage() for record in caplog.records] == [
-        f"{film}: its colours have {bits} bits; they are painted with 8"
+        f"{film}: its colours have {bits} bits per channel; they are painted with 8"
     ]
 
 

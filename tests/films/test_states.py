@@ -1,4 +1,4 @@
-"""Tests of the states that a run saves for the next run: a changed state is not used."""
+"""Tests of the files from which a run continues a killed run: a changed file is not used."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ TIMES = [3 * i + (i % 3 == 0) for i in range(COUNT)]
 
 @pytest.fixture(scope="module")
 def frames() -> list[np.ndarray]:
-    """Frames of smooth colours, which an encoder changes little."""
+    """Return frames of smooth colours, which an encoder changes little."""
     return [
         frame // 2 + 64
         for frame in film(picture(240, 320)[::4, ::4].repeat(4, 0).repeat(4, 1), (48, 64), COUNT, (1, 0))
@@ -56,7 +56,7 @@ def make(path: Path, frames: list[np.ndarray], rotation: int = 0, **context: obj
 
 
 def times_and_sound(path: Path) -> tuple[list[float], list[bytes]]:
-    """Return the times of the frames, in seconds after the sound begins, and the sound."""
+    """Return the times of the frames, in seconds after the sound begins, and the sound packets."""
     with av.open(str(path)) as container:
         sound = [packet for packet in container.demux(container.streams.audio) if packet.pts is not None]
         start = float(sound[0].pts * sound[0].time_base)

@@ -120,7 +120,7 @@ def test_too_little_memory_in_the_middle_of_the_work_raises_memory_limit_error(s
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process as Linux does")
 def test_a_command_with_little_memory_says_so_in_one_line(tmp_path: Path) -> None:
-    """Start a command that finds much free memory, but may only use 1.8 GB.
+    """Start a command that finds much free memory, but may only use 1.8 GB of address space.
 
     So the size check passes, and the allocation fails.
     """

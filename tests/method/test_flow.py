@@ -95,7 +95,7 @@ def test_warp_scales_matches_to_an_image_of_another_size(nnf, rng):
     small = rng.integers(0, 256, (9, 11), dtype=np.uint8)
     large = small.repeat(3, axis=0).repeat(2, axis=1)
     np.testing.assert_array_equal(flow.warp(large, nnf, size_b=(9, 11)), flow.warp(small, nnf))
-    # `warp` scales the centre of the matched pixel, so that the result is a pixel of the image.
+    # `warp` scales the centre of the matched pixel, so the scaled point is never outside the image.
     ramp = np.arange(40)[None].repeat(9, axis=0)
     ends = np.array([[[0, 0], [0, 10]]], np.int32)
     assert flow.warp(ramp, ends, size_b=(9, 11)).tolist() == [[1, 38]]
@@ -149,7 +149,7 @@ def test_warp_refuses_fields_that_point_outside_and_arrays_of_another_shape(nnf)
 
 
 def test_consistency_is_the_round_trip_distance(rng):
-    # `back` is the inverse of `there`, but wrong by (3, 4) at one position.
+    # `back` is the inverse of `there`. Then one of its matches is moved by (3, 4).
     there = np.stack(np.mgrid[:5, :7], axis=2).astype(np.int32) + 2
     back = np.clip(np.stack(np.mgrid[:9, :11], axis=2) - 2, 0, (4, 6)).astype(np.int32)
     apart = flow.consistency(there, back)

@@ -104,7 +104,7 @@ def test_forbidden_matches_move_to_the_nearest_position_with_the_label() -> None
 
 
 def layer(h: int, w: int, colour: tuple[int, int, int], edge: int) -> np.ndarray:
-    """Return a label left of `edge` on a transparent layer, as paint programs export it.
+    """Return a label picture with one label left of `edge`, on a transparent layer.
 
     The transparent pixels have random colours.
     """
@@ -132,7 +132,7 @@ def as_file(mask: np.ndarray, mode: str) -> bytes:
 
 @pytest.mark.parametrize("mode", ["RGBA", "P", "LA", "16 bits"])
 def test_one_label_on_a_transparent_layer_limits_matches_in_both_directions(mode: str) -> None:
-    """Give each half of A a mask that forbids the half of B' which looks like it."""
+    """Label the left half of A and of B', though the left half of A looks like the right of B'."""
     a, left = noise(48, 64), np.arange(64) < 32
     b1 = np.roll(a, 32, axis=1)
     mask_a, mask_b = (as_file(layer(48, 64, RED, 32), mode) for _ in range(2))
@@ -162,7 +162,7 @@ def test_transparent_pixels_have_no_label_and_soft_edges_add_no_labels() -> None
     ("mask_a", "mask_b", "says"),
     [
         (regions(20, 20, RED, RED, 9), regions(20, 20, RED, RED, 9), True),
-        # If one side lacks a colour, positions of that colour match anything.
+        # If a colour is in one mask only, positions of this colour match anything.
         (regions(20, 20, RED, BLUE, 9), regions(20, 20, RED, GREEN, 9), True),
         (regions(20, 20, RED, BLUE, 9), regions(20, 20, GREEN, GREEN, 9), True),
         (layer(20, 20, RED, 0), layer(20, 20, RED, 9), True),

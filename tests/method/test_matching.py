@@ -137,8 +137,9 @@ def test_the_surroundings_of_a_pin_are_as_many_pixels_wide_at_every_level() -> N
     match(
         Features(locate(DEFAULT), backend), both, both.network_inputs(Uploads(backend)), settings, StageReporter(None)
     )
-    # Each search calls `distance` twice: for the field that it begins with, and for this field with
-    # the offset of the pin around the pin. There are two searches at each level, except at level 1.
+    # Each search calls `distance` twice: for the field with which it begins, and again after
+    # positions around the pin got the pin's offset. Level 1 has one search, and each other level
+    # has two.
     assert len(searched) == 4 * 4 + 2
     widths = {}
     for level in LEVELS:
@@ -210,7 +211,7 @@ def next_level(network: Features):
 
 @pytest.fixture(scope="module")
 def searched(network: Features):
-    """Return a source, and the fields into it from another picture, found with three seeds."""
+    """Return a source, the size of a content, and the content's fields into it for three seeds."""
     a, source = picture(64, 80, 1), picture(72, 64, 2)
     settings = [Settings(inversion="vote", seed=seed) for seed in range(3)]
     return source, (64, 80), [matched(network, pair(a, source), each)["ab"] for each in settings]
@@ -264,7 +265,7 @@ def test_progress_names_each_level_with_a_rising_share_and_times_it(network: Fea
 @pytest.mark.parametrize("inversion", ["vote", "step", "deconvolution"])
 @pytest.mark.parametrize("direction", ["both", "ab", "known B"])
 def test_exactly_the_planned_parts_report_their_progress(network: Features, inversion: str, direction: str) -> None:
-    """Check that each search and each inversion reports its share up to the end."""
+    """Check that the planned parts report rising shares, and no other part reports any."""
     shares_of: dict[tuple[str, str], list[float]] = {}
 
     class Recorder(StageReporter):

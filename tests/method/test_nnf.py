@@ -57,9 +57,9 @@ def test_enlarging_scales_a_translation_by_the_factor_of_the_sizes() -> None:
 
 
 def exhaustive(a: np.ndarray, b: np.ndarray, patch: int) -> np.ndarray:
-    """Return the smallest patch distance of each position to any position of `b`.
+    """Return, for each position of `a`, its smallest patch distance to a position of `b`.
 
-    The distance is computed by its definition in the contract.
+    The distance is computed by its definition in `analogy.backends.contract`.
     """
     (ha, wa), (hb, wb), r = a.shape[:2], b.shape[:2], patch // 2
     dots = np.einsum("yxc,vuc->yxvu", a / ONE, b / ONE)

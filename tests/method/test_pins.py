@@ -43,7 +43,7 @@ def blocks(size: tuple[int, int], seed: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def pictures() -> tuple[np.ndarray, np.ndarray]:
-    """Return A with a square, and B' with two copies of it; both also have one different square."""
+    """Return A with a square, and B' with two copies of it; A and B' also share another square."""
     made = []
     twin, other = blocks((48, 48), 1), blocks((48, 48), 2)
     for size, twins, once in ((SIZE_A, [LEFT], (40, 136)), (SIZE_B, [LEFT, RIGHT], MOVED)):
@@ -94,7 +94,7 @@ def test_a_pin_decides_between_two_equal_candidates_and_errors_elsewhere_do_not_
 
 
 def test_a_pin_between_unlike_pixels_holds_at_every_level_in_both_directions(pictures) -> None:
-    """Pin the background to the middle of a square, with two pins that are far apart."""
+    """Pin two positions of the background, far from each other, to the middles of two squares."""
     pins = place_pins(read_pins([(5, 120, 140, 80), (250.9, 3.5, 250, 60)]), SIZE_A, {"B'": SIZE_B}, SIZE_A, None)
     network = Features(locate(DEFAULT), CpuBackend(2))
     sides = [Side(name, Picture(pixels), pixels.shape[:2]) for name, pixels in zip(("A", "B'"), pictures, strict=True)]

@@ -20,7 +20,7 @@ from analogy.networks.models import DEFAULT, PROJECTION, add_file, locate, verif
 
 BACKEND = CpuBackend(2)
 SMALL = {1: 8, 2: 16, 3: 32, 4: 64, 5: 64}
-"""Level -> number of directions: half the channels of the compact model."""
+"""Level -> number of directions, at most half of the channels of the shipped model."""
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_the_same_photographs_give_the_same_projection(photos) -> None:
 
 
 def test_a_rotation_of_the_features_keeps_the_fields_and_fewer_dimensions_do_not(folder, photos) -> None:
-    """Check that a projection to as many channels keeps the field, since it keeps every cosine."""
+    """Check that a rotation keeps the field, since it keeps every cosine; a part of it does not."""
     a, b_prime = (np.asarray(Image.open(path)) for path in photos[:2])
     options = {"inversion": "vote", "search_iterations": 2}
     plain = Engine(folder, "cpu").transfer(a, b_prime, **options)

@@ -47,7 +47,7 @@ def painted(
 
 
 def steps(picture: np.ndarray) -> np.ndarray:
-    """Return the largest difference between each column and the next."""
+    """Return, for each column but the last, its largest difference from the next column."""
     return np.abs(np.diff(picture, axis=1)).max(axis=(0, 2))
 
 
@@ -122,9 +122,11 @@ def test_highlights_end_without_an_edge() -> None:
     source = np.clip(source, 0, 1)
     picture = painted(field, source, flat(0.5))
     assert picture.max() <= 1
-    assert (picture == 1).mean() <= (source == 1).mean()  # not more white pixels than in the source
+    # The share of white pixels is not larger than in the source.
+    assert (picture == 1).mean() <= (source == 1).mean()
     columns = picture.mean(axis=(0, 2))
-    assert np.abs(np.diff(columns, 2)).max() < 0.012  # no sharper bend than the noise makes
+    # The means of the columns bend no more than the noise makes them bend.
+    assert np.abs(np.diff(columns, 2)).max() < 0.012
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -56,7 +56,7 @@ def test_a_match_is_given_as_a_picture_and_a_position_in_it(backend, fields, rng
 def test_a_field_into_several_pictures_is_resampled_like_the_field_into_each(
     backend, fields, rng, step: str, change: int
 ) -> None:
-    """Include odd sizes, whose last row and column come from half a position of the smaller map."""
+    """Include sizes whose last row and column come from a part of a position of the smaller map."""
     times = 2 if step == "upsample" else 3
     size = CONTENT[0] * times + change, CONTENT[1] * times + change
     finer = tuple((rows * times + change, columns * times + change) for rows, columns in SIZES)

@@ -50,7 +50,7 @@ def test_uniformity_0_gives_the_default_result_and_counts_no_uses(engine: Engine
 def test_with_uniformity_more_of_the_example_is_used(engine: Engine) -> None:
     zero, one = (engine.transfer(FLAT, EXAMPLE, uniformity=amount, **FAST) for amount in (0, 1))
     assert used(one.nnf_ab) > used(zero.nnf_ab)
-    assert one.error_ab.mean() >= zero.error_ab.mean()  # distances without the cost of uses
+    assert one.error_ab.mean() >= zero.error_ab.mean()  # `error_ab` does not contain what uniformity adds
     assert one.error_ab.min() >= -2.001
     assert one.settings.uniformity == 1
 

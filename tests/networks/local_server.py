@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Server:
-    """Web server for the tests of downloads.
+    """Web server that sends given contents, and can stop in the middle of a file.
 
     `files` maps paths to contents, and `requests` lists the paths of all requests in order. The
     server sends the second half of a file only after the event `gate` is set. For an address that

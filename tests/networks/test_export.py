@@ -103,7 +103,7 @@ def test_gradient_equals_central_differences(level, size, widths):
     np.testing.assert_allclose(between[0], expected_between, rtol=1e-10, atol=1e-12)
     assert gradient.shape == x.shape
     rng = np.random.default_rng(1)
-    step = 1e-7  # so small that few ReLUs and maxima change
+    step = 1e-7  # so small that few ReLUs are switched and few maxima move
     for _ in range(6):
         direction = rng.standard_normal(x.shape)
         up, down = (plain_objective(network, level, x + sign * step * direction, target)[0] for sign in (1, -1))
@@ -143,7 +143,7 @@ def test_gradient_equals_autograd(level, size):
 def test_ties_in_pooling_share_the_gradient_equally():
     """Use a constant map: all inputs of a pooling window are equal, and share the gradient."""
     weights = random_weights()
-    for layer in SPAN_LAYERS[3]:  # each layer copies its first channel
+    for layer in SPAN_LAYERS[3]:  # each layer copies the first channel of its input
         weights[f"{layer}.weight"] = np.zeros_like(weights[f"{layer}.weight"])
         weights[f"{layer}.bias"] = np.zeros_like(weights[f"{layer}.bias"])
         weights[f"{layer}.weight"][0, 0, 1, 1] = 1

@@ -55,10 +55,10 @@ def weights_file(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def publish(monkeypatch, weights_file, server):
-    """Return a function that publishes `weights_file` as the model `NAME`.
+    """Return a function that puts `weights_file` on the test's server and lists it as model `NAME`.
 
-    `urls` are addresses, or paths of the test's server. `changes` replace fields of the published
-    file, such as its checksums.
+    `urls` are addresses, or paths on the test's server. `changes` replace fields of the
+    `PublishedFile`, such as its checksums.
     """
 
     def publish(*urls: str, **changes) -> PublishedFile:
@@ -234,7 +234,7 @@ def test_a_damaged_model_stays_where_its_replacement_cannot_be_downloaded(publis
 
 
 class Bar:
-    """Progress bar for pooch, with the methods of a tqdm bar."""
+    """Progress bar for `pull`, with the methods of tqdm's bar that pooch calls."""
 
     def __init__(self, interrupt_after: int = 1 << 60):
         self.total, self.n, self.closed, self.left = 0, 0, False, interrupt_after
@@ -275,7 +275,10 @@ def test_an_interrupted_pull_leaves_no_file_and_can_be_repeated(publish, server,
 
 
 def in_process(home: Path, file: PublishedFile, then: str = "print(pull(name))") -> subprocess.Popen:
-    """Start a process that pulls the published file."""
+    """Start a process that lists `file` as the model `NAME`, and then runs the code `then`.
+
+    By default this code pulls the model and prints its folder.
+    """
     code = f"""
 import json, sys
 from analogy.networks.published import PUBLISHED, Published, PublishedFile
@@ -350,7 +353,7 @@ def test_the_next_pull_deletes_the_scratch_folder_of_a_killed_one(publish, serve
 
 @pytest.mark.parametrize("stage", ["download", "conversion"])
 def test_a_full_disk_is_reported_in_one_line_and_leaves_no_file(publish, home, weights_file, stage):
-    """Limit the size of files, so that the same writes fail as on a full disk."""
+    """Let the system refuse files of more than 5000 bytes: writing fails as on a full disk."""
     resource = pytest.importorskip("resource", reason="this system cannot limit the size of files")
     publish("/notop.h5")
     source = None if stage == "download" else weights_file

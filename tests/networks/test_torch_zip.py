@@ -1,4 +1,4 @@
-"""Tests of the reader of .pth files: it reads any layout of tensors, and builds only tensors."""
+"""Tests of the reader of .pth files: it reads tensors with any strides, and never runs code."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_views_in_a_pth_are_read_by_offset_and_strides(tmp_path, weights):
 
 
 class Malice:
-    """Object whose pickle is a call of `function`."""
+    """Object whose pickle calls `function` with `arguments` when it is loaded."""
 
     def __init__(self, function, *arguments):
         self.call = function, arguments
@@ -91,8 +91,8 @@ def test_a_malicious_pickle_is_refused_and_does_not_run(tmp_path, monkeypatch, f
             stack_global("collections", "OrderedDict") + b"N}(X\x04\x00\x00\x00keysK\x01u\x86b.",
             "its pickle is damaged .AttributeError",
         ),
-        # These pickles look up names by the opcode STACK_GLOBAL, and by a number in the extension
-        # registry.
+        # The first pickle looks up a name by the opcode STACK_GLOBAL, and the second pickle by a
+        # number in the extension registry.
         (
             b"\x80\x04\x8c\x10analogy.apps.cli\x8c\x04main\x93.",
             "refers to analogy.apps.cli.main; for safety only",
@@ -111,6 +111,7 @@ def test_a_malicious_pickle_is_refused_and_does_not_run(tmp_path, monkeypatch, f
         # These short pickles request much memory.
         (b"\x80\x04Nr\xff\xff\xff\x0f.", "requests 268435455 places in a memo"),
         (b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b".", "its pickle is damaged .ValueError"),
+        # This pickle calls OrderedDict with an argument.
         (stack_global("collections", "OrderedDict") + b"(]tR.", "its pickle is damaged .TypeError"),
     ],
 )
@@ -140,7 +141,7 @@ STRIDES = (27, 9, 3, 1)
 
 
 def test_the_handmade_pickle_is_read_as_a_tensor(tmp_path):
-    """Read the pickle that the next tests change: without changes, only a bias is missing."""
+    """Read the pickle that the next tests change; unchanged, it is refused for its missing bias."""
     path = tmp_path / "f"
     path.write_bytes(zipped(tensor_pickle((3, 3, 3, 3), STRIDES), {"0": bytes(324)}))
     with pytest.raises(ModelError, match=r"no conv1_1.bias"):

@@ -1,4 +1,7 @@
-"""Tests of the five kinds of weight files: PyTorch's features, and refusal of damaged files."""
+"""Tests of reading the five kinds of weight files.
+
+An intact file gives the features of PyTorch's layers, and a damaged file is refused.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +103,7 @@ def test_reading_a_safetensors_file_loads_neither_onnx_nor_another_kind_s_packag
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_every_kind_of_file_gives_the_features_of_pytorch(tmp_path, weights, writer):
-    """Compare with PyTorch's layers, whose input is prepared as the source of the weights says."""
+    """Compare with PyTorch's layers, whose input gets the preprocessing that the weights need."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: the test compares with its VGG-19")
     _, preprocessing, write = WRITERS[writer]
     path = tmp_path / "weights"
@@ -160,7 +163,7 @@ def test_nan_and_kernels_of_wrong_shape_are_refused(tmp_path, weights, writer):
         ("conv3_2.weight", weights["conv3_2.weight"][:, :, :2, :2], "conv3_2: kernel"),
     ]:
         if writer == "torch" and value.shape != weights[name].shape:
-            continue  # PyTorch cannot write a file with such a kernel
+            continue  # VGG-19 in PyTorch refuses to load such a kernel
         changed = dict(weights)
         changed[name] = value
         write(path, changed)

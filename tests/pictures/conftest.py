@@ -9,7 +9,7 @@ from picture_files import H, W
 
 @pytest.fixture
 def rgb():
-    """Return pixels that are smooth enough for lossy formats; corners and channels differ."""
+    """Return smooth pixels, which lossy formats hardly change; all corners and channels differ."""
     y, x = np.mgrid[:H, :W]
     return np.stack([10 * y, 9 * x, 255 - 5 * (x + y)], axis=-1).astype(np.uint8)
 

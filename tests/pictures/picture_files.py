@@ -1,4 +1,4 @@
-"""Functions for tests, which make files and ICC profiles that Pillow cannot, and compare pixels."""
+"""Functions that make files and ICC profiles that Pillow cannot make, and that compare pixels."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def png(path, samples, depth, key=None, exif=b""):
 
 
 def tiff(path, data, order="<", **tags):
-    """Write a TIFF file with these data and tags, by default one strip, and return its path."""
+    """Write a TIFF file with these data and tags, by default in one strip, and return its path."""
     names = {"bits": 258, "photometric": 262, "bands": 277, "planar": 284, "extra": 338, "icc": 34675, "turn": 274}
     names |= {"kind": 254, "inner": 330, "compression": 259, "predictor": 317, "rows": 278, "sample_format": 339}
     names |= {"tile_width": 322, "tile_height": 323, "tile_offsets": 324, "tile_counts": 325}
@@ -95,9 +95,9 @@ def parametric(kind, *values):
 
 
 def table(bands, corner):
-    """Return an ICC table (lut8) with two points per band.
+    """Return an ICC table (lut8) whose grid has two points in each band.
 
-    `corner` maps a point, 0 or 1 for each band, to the bytes of a Lab colour.
+    `corner` maps a point of the grid, 0 or 1 for each band, to the three bytes of a Lab colour.
     """
     head = b"mft1" + struct.pack(">IBBBB", 0, bands, 3, 2, 0) + np.multiply(np.eye(3), 65536).astype(">i4").tobytes()
     ramp = bytes(range(256))

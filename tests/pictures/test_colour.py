@@ -1,4 +1,4 @@
-"""Tests of ICC profiles: pictures with 8 and 16 bits are converted from and to them."""
+"""Tests of conversions between ICC profiles and sRGB, with 8 and with 16 bits per channel."""
 
 from __future__ import annotations
 
@@ -27,8 +27,6 @@ from PIL import Image
 from analogy.pictures.images import Picture
 from analogy.pictures.reading import read_picture
 from analogy.pictures.writing import write_picture
-
-# Tests of ICC profiles
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
@@ -98,7 +96,7 @@ def test_16_bit_colours_follow_the_profile_as_8_bit_ones_do(tmp_path, rgb, curve
     picture = read_picture(tmp_path / "x.tif")
     assert picture.rgb16 is not None and picture.icc == icc
     assert close(picture.rgb, expected)
-    assert np.unique(picture.rgb16[..., 1] % 257).size > 20  # multiples of 257 would have only 8 bits
+    assert np.unique(picture.rgb16[..., 1] % 257).size > 20  # if all were multiples of 257, they would have only 8 bits
 
 
 def test_a_grey_profile_is_applied_at_16_bits(tmp_path, rgb):
@@ -122,7 +120,7 @@ def test_a_profile_of_tables_or_raised_black_reduces_16_bits_to_8(tmp_path, rgb,
     with caplog.at_level(logging.INFO, "analogy"):
         picture = read_picture(tmp_path / "x.tif")
     assert np.array_equal(picture.rgb, by_lcms(rgb, icc)) and picture.rgb16 is None
-    assert len(caplog.records) == 1 and "reduced to 8" in caplog.messages[0]
+    assert len(caplog.records) == 1 and "read with 8 bits" in caplog.messages[0]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])

@@ -24,7 +24,7 @@ def jpeg(scans: int = 0, progressive: bool = True) -> bytes:
 
 
 def with_segment(whole: bytes, data: bytes, times: int = 1) -> bytes:
-    """Return a JPEG file with `times` application segments, which do not change its picture."""
+    """Return the file `whole` with `times` more application segments, which no decoder shows."""
     return whole[:2] + (b"\xff\xeb" + (len(data) + 2).to_bytes(2) + data) * times + whole[2:]
 
 
@@ -35,9 +35,10 @@ def test_a_jpeg_file_with_scans_without_end_is_refused_before_it_is_decoded() ->
         ):
             read(jpeg(2000), name="A")
     with pytest.raises(ImageError, match="100 scans"):
-        read_picture(with_segment(jpeg(2000), b"\xff\xd9"), name="A")  # a segment contains a marker of the end
+        read_picture(with_segment(jpeg(2000), b"\xff\xd9"), name="A")  # the segment contains an end marker
     with pytest.raises(ImageError, match="100 scans"):
-        read_picture(jpeg(2000).replace(b"\xff\xda", b"\xff\xff\xff\xda"), name="A")  # several 0xff are allowed
+        # A marker may begin with several 0xff.
+        read_picture(jpeg(2000).replace(b"\xff\xda", b"\xff\xff\xff\xda"), name="A")
     with pytest.raises(
         ImageError, match=r"^A is a JPEG file with more than 65536 segments; save it again as a baseline JPEG$"
     ):

@@ -153,7 +153,7 @@ def test_a_film_and_a_batch_accept_patterns_with_brackets(tmp_path: Path) -> Non
         [f"take2_-{number:03}" for number in range(11, 0, -1)] + ["take2_000", "take2_001"],
         ["shot-1", "shot-2", "shot-3", "shot-10"],  # there is no 0, so the minus is a hyphen
         ["shot-0", "shot-1", "shot-2"],
-        ["shot1", "shot-1", "shot-2"],  # there is no 0 between -1 and 1
+        ["shot1", "shot-1", "shot-2"],  # there is no shot0 between shot-1 and shot1
         ["2024-01", "2024-02", "2024-10"],
     ],
 )

@@ -1,4 +1,4 @@
-"""Tests of reading pictures from the sources that users may pass, and errors for other sources."""
+"""Tests of reading pictures from all that users may pass, and of the errors for anything else."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_reading_only_the_first_frame_is_logged_in_one_line(tmp_path, rgb, suffi
 
 
 def test_a_telephone_photograph_logs_no_further_frame(tmp_path, rgb, caplog):
-    """A photograph from a telephone has a smaller or a brighter version of itself at its end."""
+    """A telephone's photograph may contain a smaller or brighter version of itself at its end."""
     Image.fromarray(rgb).save(tmp_path / "x.jpg", "MPO", save_all=True, append_images=[Image.fromarray(rgb[::2, ::2])])
     with caplog.at_level(logging.INFO, "analogy"):
         assert close(read_picture(tmp_path / "x.jpg").rgb, rgb, 60)
@@ -456,7 +456,7 @@ def test_files_that_are_not_pictures_are_refused_in_one_line(tmp_path, rgb):
     (tmp_path / "text.jpg").write_text("hello")
     refused(tmp_path / "text.jpg", "not a picture")
     (tmp_path / "x.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n%%EndComments\n")
-    refused(tmp_path / "x.eps", "not a picture")  # Pillow would start Ghostscript
+    refused(tmp_path / "x.eps", "not a picture")  # Pillow would start Ghostscript to read it
     Image.new("RGB", (300, 12)).save(tmp_path / "thin.png")
     refused(tmp_path / "thin.png", r"^[^:]*thin\.png has only 300 x 12 pixels; at least 16 x 16")
     refused(Image.new("RGB", (300, 12)), "only 300 x 12 pixels")

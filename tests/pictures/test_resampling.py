@@ -20,7 +20,7 @@ SIZES = [
 @pytest.mark.parametrize("kind", ["noise", "black and white", "white"])
 def test_the_pixels_are_those_of_pillow_to_the_bit(rng, before, after, kind):
     pixels = rng.integers(0, 256, (*before, 3)).astype(np.uint8)
-    if kind != "noise":  # at edges from black to white, sums leave 0..255 and must be clipped
+    if kind != "noise":  # at edges from black to white, the weighted sums leave 0..255 and must be clipped
         pixels = np.where(pixels < (128 if kind == "black and white" else 0), 0, 255).astype(np.uint8)
     np.testing.assert_array_equal(lanczos(np, pixels, *after), resize(pixels, *after))
 

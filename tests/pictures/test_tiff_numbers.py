@@ -22,7 +22,7 @@ def floats(rgb16, dtype="<f4"):
 
 
 def predicted_floats(samples):
-    """Return floats (H, W, bands) as predictor 3 writes them.
+    """Return the bytes of floats (H, W, bands) as a TIFF file with predictor 3 stores them.
 
     In each row, the most significant bytes of all floats come first, then the next bytes, and so
     on. Each byte is stored as its difference from the byte that is `bands` bytes before it.
@@ -69,10 +69,10 @@ def test_integers_that_are_packed_with_their_predictor_are_read(tmp_path, rgb16)
 
 
 def in_parts(path, samples, parts, **tags):
-    """Write a TIFF file whose `parts` (tiles or planes) follow its directory in this order."""
+    """Write a TIFF file whose `parts` (tiles or planes) follow its directory in the given order."""
     sizes = tuple(map(len, parts))
     start = 0
-    for _ in range(2):  # the first run finds the length of the file without the parts
+    for _ in range(2):  # the first write finds the length of the file without the parts
         places = [start + sum(sizes[:index]) for index in range(len(parts))]
         write(path, samples, b"".join(parts), tile_offsets=tuple(places), tile_counts=sizes, **tags)
         start = len(path.read_bytes()) - sum(sizes)
@@ -129,7 +129,7 @@ def test_floats_beyond_0_to_1_are_clipped_with_one_log_line_and_whole_numbers_ar
         assert (found[1, 1] == 0).all()
         assert np.array_equal(found[2:], rgb16[2:])
         assert [record.getMessage() for record in caplog.records] == [
-            f"{path}: its values, -0.25 to 7.5, are cut to 0 (black) .. 1 (white)"
+            f"{path}: its values, -0.25 to 7.5, are clipped to 0 (black) .. 1 (white)"
         ]
         whole = read_picture(write(path, to8(rgb16).astype("<f4")))
     assert np.array_equal(whole.rgb, to8(rgb16))

@@ -94,7 +94,10 @@ def test_a_format_s_longest_side_is_written_and_a_longer_one_refused_before_it_i
 @pytest.mark.parametrize("suffix", WRITERS)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_full_disk_is_one_error_in_each_format_and_no_library_prints(tmp_path, suffix, dtype, capfd, monkeypatch):
-    """Each write of an encoder may fail. Then the error is one line, and no file is left."""
+    """Let an encoder's writes fail from the first one on, then from the second one on, and so on.
+
+    Each time the error is one line, and no file is left.
+    """
     rgb = np.random.default_rng(0).integers(0, 256, (90, 90, 3)).astype(dtype)
     real = _Ticking.write
     for good in range(100):

@@ -26,7 +26,7 @@ class SimulatedCudaBackend(CudaBackend):
     """
 
     name = "cpu"
-    index = property(lambda self: 0, lambda self, number: None)  # ONNX Runtime needs the index of the CPU
+    index = property(lambda self: 0, lambda self, number: None)  # ONNX Runtime knows the CPU only as device 0
 
     def _import_cupy(self):
         return standin
@@ -47,7 +47,10 @@ def schedule(seed: int):
 
 @contextmanager
 def only_block(x: int, y: int):
-    """Run only one block of each launch, so that very large grids can be tested."""
+    """Run, during the context, only the block (x, y) of each launch.
+
+    So tests can launch grids that are too large to run completely.
+    """
     launch.only = x, y, 0
     try:
         yield

@@ -46,7 +46,8 @@ static inline float __uint_as_float(unsigned bits) {
   return value;
 }
 
-// Threads run one at a time, and the scheduler changes to another thread only at a barrier or a collective.
+// These functions are atomic, since threads run one at a time, and the scheduler changes to another thread only at a
+// barrier or a collective.
 static inline unsigned atomicMin(unsigned* address, unsigned value) {
   const unsigned before = *address;
   if (value < before) *address = value;
@@ -67,8 +68,8 @@ static inline unsigned atomicMax(unsigned* address, unsigned value) {
 
 namespace simulator {
 
-// Returns NumPy's code of a type. A struct counts as an array of the type of its first member, as CUDA's vector types
-// are.
+// Returns a value of the element type: the type of a number, or the type of the members of a struct. All members of a
+// struct have one type, as in CUDA's vector types.
 template <class T>
 auto element(const T& value) {
   if constexpr (!std::is_class_v<T>) {
@@ -106,7 +107,7 @@ const char* signature(void (*)(P...)) {
   return text;
 }
 
-// Calls `kernel` for every thread. `values` points to one value for each parameter, as in CUDA's function for launches.
+// Calls `kernel` for every thread. `values` has a pointer to the value of each parameter, as in cudaLaunchKernel.
 template <class... P, size_t... I>
 bool call(void (*kernel)(P...), std::index_sequence<I...>, void** values, dim3 grid, dim3 block, uint64_t seed,
           const unsigned* only) {

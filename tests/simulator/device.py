@@ -231,7 +231,7 @@ def touch(*arrays: ndarray) -> None:
 
 
 def to_host(array: ndarray) -> np.ndarray:
-    """Return a copy of an array on the host, after the host has waited for the stream."""
+    """Return a copy of an array on the host, after the host has waited for the current stream."""
     touch(array)
     get_current_stream().synchronize()
     return array._host.copy()

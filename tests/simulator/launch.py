@@ -103,7 +103,7 @@ class Kernel:
         self._launch.restype = ctypes.c_bool
 
     def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple) -> None:
-        """Run every thread of a launch.
+        """Run every thread of a launch, or only those of the block `only`.
 
         Raises `TypeError` if the arguments do not fit the signature, and `SimulatorError` if the
         kernel breaks a rule of CUDA.

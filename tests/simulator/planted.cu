@@ -21,7 +21,7 @@ extern "C" __global__ void exchange(const float* x, float* out) {
   out[4 * i + 3] = (float)(__ballot_sync(0xffffffffu, i & 1) >> 16);
 }
 
-// Four groups of eight lanes run different numbers of rounds, as groups of the search do when they reject candidates
+// Four groups of eight lanes run different numbers of shuffles, as groups of the search do when they reject candidates
 // early.
 extern "C" __global__ void disjoint_groups(float* out) {
   const unsigned group = threadIdx.x / 8, mask = 0xffu << 8 * group;

@@ -77,7 +77,7 @@ def kernels() -> None:
 
 
 def passes(a, b, nnf, labels, frames):
-    """Yield the passes of a search."""
+    """Yield a pass that computes distances, a propagation pass, and a random search."""
     maps = {"a": a, "b": b, "patch": 3, "frames": frames}
     distance = yield Pass("distance", maps | {"nnf": nnf})
     maps |= {"labels": labels, "max_product": 2.02 * 4096**2}
@@ -121,7 +121,7 @@ def seams(
 
 
 def finest(backend: SimulatedCudaBackend, rng: np.random.Generator, form) -> None:
-    """Run each step of a cycle between a grid and the next coarser grid, in one launch."""
+    """Run the steps of a multigrid cycle between a grid and the next coarser one, in one launch."""
     weights, coarse = backend.coarsen(form)
     inverses = backend.factor(form)
     f, u, r = (backend.asarray(rng.random((3, *form.shape[1:]), np.float32)) for _ in range(3))

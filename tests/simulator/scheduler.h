@@ -20,8 +20,8 @@ struct uint3 {
 };
 typedef uint3 dim3;
 
-// This is not static, so that the compiler reads it again after a fiber has waited: each fiber has a different
-// threadIdx.
+// These variables are not static, so that the compiler reads them again after a fiber has waited: each fiber has a
+// different threadIdx.
 dim3 gridDim, blockDim;
 uint3 blockIdx, threadIdx;
 

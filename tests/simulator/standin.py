@@ -19,7 +19,7 @@ from .launch import RawModule  # noqa: F401
 _NO_RESERVE = 0x4000
 """Flag MAP_NORESERVE of Linux's `mmap`, which reserves addresses but no memory."""
 _MEMORY = 1 << 30
-"""Memory of a simulated device, in bytes, which always counts as free."""
+"""Memory of a simulated device, in bytes; all of it always counts as free."""
 
 float32, float64, int16, int32, uint8, newaxis = np.float32, np.float64, np.int16, np.int32, np.uint8, None
 
@@ -51,7 +51,7 @@ fft = SimpleNamespace(
 
 
 class _MemoryPool:
-    """The memory pool of the simulated CuPy, which has no unused memory unless a test sets it."""
+    """The memory pool of the simulated CuPy, with no unused bytes unless a test sets `free`."""
 
     free = 0
 
@@ -70,7 +70,7 @@ def get_default_memory_pool() -> _MemoryPool:
 
 
 def empty(shape, dtype=np.float64):
-    """Return an array filled with NaN, or with large negative integers."""
+    """Return an array of NaN, or of integers whose bytes are all 0x81."""
     if np.prod(shape, dtype=np.int64) * np.dtype(dtype).itemsize > _MEMORY:
         raise MemoryError("Out of memory allocating all that")  # CuPy's error is a subclass of MemoryError
     host = np.empty(shape, dtype)
@@ -79,10 +79,11 @@ def empty(shape, dtype=np.float64):
 
 
 def reserved(shape, dtype=np.float64):
-    """Return an array of zeros of up to 2^40 bytes, which takes memory only where it is written.
+    """Return an array of zeros, which takes memory only where it is written.
 
-    Addresses of the same size are reserved before and after it. So a kernel whose offset overflows
-    reads zeros and does not crash, and the test sees the wrong result.
+    It may have 2^40 bytes. As many addresses are reserved before it, and as many after it. So a
+    kernel whose offset overflows reads zeros and does not crash, and the test sees the wrong
+    result.
     """
     count, dtype = math.prod(shape), np.dtype(dtype)
     length = -(-count * dtype.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -100,7 +101,7 @@ def zeros(shape, dtype=np.float64):
 
 
 def asarray(array, dtype=None):
-    """Return a device copy of a NumPy array, or a device array itself."""
+    """Return a device array, or a device copy of a NumPy array, with `dtype` if it is given."""
     if isinstance(array, ndarray):
         return array if dtype in (None, array.dtype) else array.astype(dtype)
     return ndarray(np.array(array, dtype, order="C"))

@@ -1,4 +1,7 @@
-"""Tests of the benchmark, which compares each stage with the limits and with an earlier file."""
+"""Tests of the benchmark.
+
+It compares the speed of each stage with the limits of the machine, and with an earlier report.
+"""
 
 from __future__ import annotations
 

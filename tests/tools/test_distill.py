@@ -52,7 +52,7 @@ def distill(monkeypatch):
 
 @pytest.fixture
 def inputs(tmp_path):
-    """Return a teacher and a folder of six pictures."""
+    """Return arguments of the tool that name a teacher's weights and a folder of six pictures."""
     rng = np.random.default_rng(1)
     (tmp_path / "photos").mkdir()
     for i in range(6):
@@ -64,7 +64,7 @@ def inputs(tmp_path):
 
 @pytest.fixture
 def no_folder(distill, monkeypatch):
-    """Write no model folder, for tests that need only the weights."""
+    """Let the tool write no model folder, for tests that need only the weights."""
     monkeypatch.setattr(distill, "write_model", lambda *_: None)
 
 
@@ -260,7 +260,10 @@ def test_targets_have_the_mean_cosine_of_features_and_their_projection_and_the_n
 
 
 def test_groups_are_compared_separately(distill):
-    """Check that the errors of many groups on a GPU are comparable to those of one group."""
+    """Check that only positions of the same group are compared.
+
+    So the errors of the 16 groups of a GPU are comparable to those of the one group of a CPU.
+    """
     torch.manual_seed(0)
     student, target = torch.rand(3, 20, 5), torch.rand(3, 20, 9)
     alone = [distill.relational_error(*pair) for pair in zip(student, target, strict=True)]

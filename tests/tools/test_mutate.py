@@ -1,4 +1,4 @@
-"""Tests of `tools/mutate.py`: mutants of both languages, their names, and reports of survivors."""
+"""Tests of `tools/mutate.py`: mutants of Python and CUDA, their names, and reports of survivors."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_code_that_does_not_parse_is_no_mutant(mutate, tmp_path):
 
 @pytest.fixture
 def project(mutate, tmp_path, monkeypatch):
-    """Return a project folder, whose test lets one mutant survive, and the file of its reasons."""
+    """Return a project folder whose test lets a mutant survive, and an empty file for reasons."""
     root, known = tmp_path / "project", tmp_path / "mutants.toml"
     (root / "analogy").mkdir(parents=True)
     (root / "analogy" / "thing.py").write_text("def least(x):\n    return max(x, 1)\n")

@@ -700,7 +700,7 @@ def torch() -> Any:
 
 @pytest.fixture
 def images(torch, rng) -> Callable[..., Any]:
-    """Return a function that makes batches in ComfyUI's form: (N, H, W, 3) float32 from 0 to 1."""
+    """Return a function that makes random batches as ComfyUI does: (N, H, W, 3) float32 in 0..1."""
     return lambda n, rows, columns: torch.from_numpy(
         rng.integers(0, 256, (n, rows, columns, 3)).astype(np.float32) / 255
     )

@@ -28,8 +28,8 @@ def roofline():
 def test_convolutions_are_counted_by_their_products_and_nodes_by_their_bytes(roofline):
     nodes = roofline.count_graph(locate(DEFAULT) / "features.onnx", {"image": [1, 3, 32, 48]})
     widths, area = (16, 32, 64, 256, 256), 32 * 48
-    # For each layer of the compact model: the channels of its input, the channels of its output,
-    # and the number of the picture's pixels for each position of its map.
+    # For each layer of the compact model: the numbers of channels of its input and of its output,
+    # and the number of the picture's pixels for each position of its output.
     layers = [(3, 16, 1), (16, 16, 1), (16, 32, 4), (32, 32, 4), (32, 64, 16), (64, 96, 16), (96, 96, 16),
               (96, 256, 64), (256, 192, 64), (192, 192, 64), (192, 256, 256)]  # fmt: skip
     expected = sum(2 * 9 * before * after * area / share for before, after, share in layers)

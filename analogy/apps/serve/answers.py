@@ -1,4 +1,4 @@
-"""HTTP answers with a file of a job, which is read from the disk in small blocks."""
+"""HTTP answers that contain a file of a job. The file is read from the disk in small blocks."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from starlette.types import Receive, Scope, Send
 from .jobs import Job, Jobs
 
 NO_JOB = "there is no such job, or its results have been deleted"
-"""Error message for an id that belongs to no job of the service."""
+"""Error message for an id of no job, and for a file whose job has been removed."""
 
 
 class JobFile(FileResponse):
-    """Answer with a file of the folder `out` of a job, or 404 if the file has been deleted.
+    """HTTP answer that contains a file of a job, or the status 404 if the job has been removed.
 
-    The folder is not deleted while the file is being sent.
+    The file is in the folder `out` of the job. This folder is not deleted while the file is sent.
 
     Parameters
     ----------
@@ -25,9 +25,9 @@ class JobFile(FileResponse):
     name : str
         Name of the file.
     media_type : str or None
-        Media type of the answer. None means the media type of the suffix of `name`.
+        Media type of the answer. None means the media type that belongs to the suffix of `name`.
     last : bool
-        True to delete the job after the answer.
+        True to remove the job after the answer.
     headers : dict or None
         Further headers of the answer.
     """
@@ -40,7 +40,7 @@ class JobFile(FileResponse):
         self.jobs, self.job, self.last = jobs, job, last
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the file, or the status 404 if it has been deleted."""
+        """Send the file, or the status 404 if the job has been removed."""
         if not self.jobs.keeps(self.job):
             await JSONResponse({"detail": NO_JOB}, 404)(scope, receive, send)
             return

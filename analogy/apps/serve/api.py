@@ -1,7 +1,7 @@
 """The routes of the service, with their descriptions for OpenAPI.
 
-This module has no `from __future__ import annotations`. With it FastAPI could not resolve the names
-of types that are defined inside `build`.
+This module does not begin with `from __future__ import annotations`, because FastAPI could then not
+resolve the names of types that are defined inside `build`.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ from .pool import ENDING, Pool
 STATIC = Path(__file__).parent / "static"
 """Folder with the files of the page."""
 TYPES: dict[Format, str] = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "tif": "image/tiff"}
-"""Format of a result -> media type of the answer."""
+"""Format of the picture that `/v1/transfer` returns -> media type of the answer."""
 _CACHED = {"cache-control": "private, max-age=3600, immutable"}
 
 
@@ -58,20 +58,22 @@ class JobStatus(BaseModel):
 
     id: str
     state: State
-    ahead: int = Field(description="Number of jobs ahead of this one in the queue.")
-    stage: str = Field(description="Current stage: reading, features, level 5 to level 1, pictures or saving.")
-    done: float = Field(description="Finished share of the work, 0 to 1.")
-    settings: dict[str, Any] = Field(description="All settings, with the keys of a settings.json.")
-    levels: dict[str, str] = Field(
-        description="Level (5 to 1, coarse to fine) -> address of its picture, once there is one."
+    ahead: int = Field(description="Number of waiting jobs ahead of this job; 0 once the job has left the queue.")
+    stage: str = Field(
+        description="Current stage: reading, features, level 5 to level 1, pictures or saving; empty before the first."
     )
-    files: dict[str, str] = Field(description="Name of each result -> its address, once the job is done.")
-    seconds: float | None = Field(description="Seconds that the transfer took, once the job is done.")
-    error: str | None = Field(description="Reason why the job failed, in one line.")
+    done: float = Field(description="Finished share of the work, 0 to 1.")
+    settings: dict[str, Any] = Field(description="All settings of the job: name -> value.")
+    levels: dict[str, str] = Field(
+        description="Level (5 to 1, from coarse to fine) -> address of its picture, for levels that have one."
+    )
+    files: dict[str, str] = Field(description="Name of each result -> its address; empty until the job is done.")
+    seconds: float | None = Field(description="Seconds that the transfer took; null until the job is done.")
+    error: str | None = Field(description="Reason why the job failed, in one line; null if it has not failed.")
 
 
 class SettingInfo(BaseModel):
-    """A setting, with its help, its default and its range."""
+    """A setting, with its help, its default, and its range or its choices."""
 
     name: str
     help: str
@@ -87,7 +89,7 @@ class PresetInfo(BaseModel):
     name: str
     title: str
     help: str
-    settings: dict[str, Any] = Field(description="The settings that differ from the defaults.")
+    settings: dict[str, Any] = Field(description="Setting of the preset -> its value. Some values are defaults.")
 
 
 class ServiceInfo(BaseModel):
@@ -96,9 +98,9 @@ class ServiceInfo(BaseModel):
     version: str
     settings: list[SettingInfo]
     presets: list[PresetInfo]
-    upload_bytes: int = Field(description="Largest request, in bytes.")
-    input_pixels: int = Field(description="Largest number of pixels of A, and of each B'.")
-    examples: int = Field(description="Maximum number of pictures B' in a job.")
+    upload_bytes: int = Field(description="Largest accepted request with pictures, in bytes.")
+    input_pixels: int = Field(description="Maximum number of pixels of an accepted picture.")
+    examples: int = Field(description="Maximum number of pictures B' that a job can have.")
 
 
 class Health(BaseModel):
@@ -113,26 +115,26 @@ class Health(BaseModel):
 _PROBLEMS: dict[int, str] = {
     400: "The form is damaged or cut off.",
     401: "The token is missing or wrong.",
-    403: "The request comes from a page of another origin.",
-    404: "There is no such job, or its results have been deleted.",
+    403: "The request comes from a page of another origin, or, without a token, its `Host` is not local.",
+    404: "There is no such job or result, or the job's results have been deleted.",
     408: "The request did not arrive in time.",
     413: "The request or a picture is too large.",
-    422: "A picture cannot be read, or a field is wrong; the message names it and the reason.",
+    422: "A picture cannot be used, or a field is wrong; the message says which one, and why.",
     429: "The queue is full; try again after `Retry-After` seconds.",
-    500: "The worker ended unexpectedly, and the job failed.",
+    500: "The job failed, because its worker ended unexpectedly or the job took too long.",
     503: "The service is starting, ending or overloaded, or its disk is full; try again later.",
 }
 _EVERY_ROUTE = (401, 403, 422)
-"""HTTP statuses of the errors that every route can return."""
+"""HTTP statuses of the errors that the description of every route lists."""
 _UPLOADS = (400, 408, 413, 429, 503)
-"""HTTP statuses of further errors that a route for pictures can return."""
+"""HTTP statuses of the further errors that a route can return to which clients send pictures."""
 
 
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the descriptions of errors for OpenAPI.
 
-    They do not use the key `model`, since FastAPI would then state the media type of the normal
-    answer for the errors as well.
+    The descriptions do not have FastAPI's key `model`. With this key FastAPI would state the media
+    type of the normal answer for the errors as well.
     """
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"content": content, "description": _PROBLEMS[status]} for status in statuses}
@@ -144,11 +146,12 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
     Parameters
     ----------
     pool, jobs, limits, metrics
-        The parts of the service.
+        The workers with their queue, the jobs, the limits and the metrics of the service.
     token : str
-        The token that clients must send; "" for none.
+        The token that clients must send. "" means that they need none.
     root : str
-        The path under which a proxy serves the application, without a final slash; "" for none.
+        The path under which a proxy serves the application, without a final slash. "" means the
+        root of the host.
     """
     app = FastAPI(
         title="analogy",
@@ -213,16 +216,17 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
 
     @app.post(
         "/v1/transfer",
-        summary="Make A' and return it in the answer",
+        summary="Make one picture, A' or B, and return it in the answer",
         response_class=Response,
         responses=_problems(*_UPLOADS, 500)
         | {200: {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in TYPES.values()}}},
         dependencies=[Depends(unambiguous)],
     )
     async def transfer(request: Request, form: Annotated[TransferForm, File()]) -> Response:
-        """Make A' (B if the direction is "ba" and there is one B'), and answer with the picture.
+        """Make A', or B if the direction is "ba", and answer with the picture.
 
-        If the client closes the connection, the job is cancelled.
+        A request with the direction "ba" must have a single B', since an answer contains only one
+        picture. If the client closes the connection, the job is cancelled.
         """
         job = await form.job(jobs, "ab", format=form.format)
         request.state.place.give_back()
@@ -251,7 +255,7 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
         dependencies=[Depends(unambiguous)],
     )
     async def begin(request: Request, response: Response, form: Annotated[JobForm, File()]) -> JobStatus:
-        """Begin a job that makes the same files as `analogy transfer`.
+        """Begin a job that makes the files that `analogy transfer` writes into a folder.
 
         The header `Location` of the answer contains the address of the job.
         """
@@ -283,7 +287,7 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
         dependencies=[Depends(may_watch)],
     )
     async def events(job: Found) -> AsyncIterator[ServerSentEvent]:
-        """Send a server-sent event of the type `job`, with a `JobStatus`, now and at each change.
+        """Send a server-sent event of the type `job`, with a `JobStatus`, now and at its changes.
 
         The stream ends when the job has ended.
         """
@@ -327,7 +331,7 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
 
     @app.get(
         "/v1/example/{name}",
-        summary="Download a picture of the example pair, or a label picture",
+        summary="Download a picture of the example pair, or its label picture",
         response_class=FileResponse,
     )
     async def example(name: Literal["a", "b_prime", "mask_a", "mask_b"]) -> FileResponse:
