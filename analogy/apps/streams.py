@@ -12,11 +12,11 @@ from typing import Any
 
 
 def prepare() -> None:
-    """Open the null device for closed standard streams, and make standard output escape text.
+    """Open the null device for closed standard streams, and let standard output print any text.
 
-    Without the null device, the next file that is opened would get the descriptor of standard
-    error, and the messages of libraries would go into that file. File names may contain characters
-    that the encoding of standard output lacks; these are escaped.
+    If standard error were closed, the next file that is opened would get its descriptor, and the
+    messages of libraries would go into that file. Standard output escapes characters that its
+    encoding lacks, which can occur in file names.
     """
     for number in range(3):
         try:
@@ -30,7 +30,7 @@ def prepare() -> None:
 
 
 def give_up(stream: Any) -> None:
-    """Replace a standard stream that failed by the null device, so that later writes succeed."""
+    """Let the null device replace a standard stream that failed, so that later writes succeed."""
     with suppress(OSError, ValueError, AttributeError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
@@ -50,8 +50,8 @@ def complain(line: str) -> None:
 def libraries_kept_silent() -> Iterator[None]:
     """Drop what C libraries write to standard error in the block, but keep what Python writes.
 
-    Some libraries, such as libtiff, report a damaged picture there. The error of this package
-    reports the damage already.
+    Some libraries, such as libtiff, report a damaged picture on standard error. This package
+    reports the damage in an error of its own.
     """
     stream = sys.stderr
     try:

@@ -48,9 +48,11 @@ analogy transfer - painting.jpg -o - < photo.jpg > picture.png"""
 @click.command(cls=GroupedCommand, examples=_EXAMPLES)
 @picture_path("-o", "--output", required=True, group=RESULTS,
               help="Folder for the results. With the path of a picture (.png .jpg .webp .tif .bmp) the command "
-                   "writes only A'; with - it sends A' to standard output, as PNG.")  # fmt: skip
+                   "writes only A', or B with --direction ba. With - it sends this picture to standard output, as "
+                   "PNG.")  # fmt: skip
 @option("--flow", is_flag=True, group=RESULTS,
-        help="Also write the nearest-neighbour fields, as .npz, .flo and, with a single B_PRIME, .txt.")  # fmt: skip
+        help="Also write the nearest-neighbour fields, as .npz, .flo and .txt. With several B_PRIME there is no .txt "
+             "file for A'.")  # fmt: skip
 @option("--settings", "record", type=click.Path(path_type=Path), group=RESULTS,
         help="Use the settings, the pins and the model in the settings.json of an earlier result.")  # fmt: skip
 @setting_options
@@ -119,5 +121,5 @@ def _compare_inputs(record: Path, request: Request) -> None:
             with suppress(OSError), open_regular(path) as file:  # the transfer refuses a file that cannot be read
                 if hashlib.file_digest(file, "sha256").hexdigest() != checksum:  # type: ignore[arg-type]
                     _log.warning(
-                        "%s was made with a different %s from %s; the result will differ", record, option, path
+                        "%s was made with a %s that differs from %s; the result will differ", record, option, path
                     )

@@ -31,7 +31,7 @@ needs_posix = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write a table of 200 jobs, with pairs of 20 pictures of 32 x 32 and ten seeds."""
+    """Write a table of 200 jobs: pairs of 20 pictures of 32 x 32 pixels, with ten seeds."""
     folder = tmp_path_factory.mktemp("jobs")
     rng = np.random.default_rng(0)
     for i in range(20):
@@ -46,7 +46,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def few(table: Path) -> Path:
-    """Write a table of the first 60 jobs of `jobs`."""
+    """Write a table of the first 60 jobs of `table`."""
     path = table.with_name("few.csv")
     path.write_text("".join(table.read_text().splitlines(keepends=True)[: FEW + 1]))
     return path
@@ -59,7 +59,7 @@ def few_serial(serial: dict[str, bytes]) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def serial(table: Path) -> dict[str, bytes]:
-    """Return the results of the jobs, made one after another in this process."""
+    """Return the results of the jobs of `table`, made one after another in this process."""
     engine, made = Engine(device="cpu", threads=1), {}
     for row in csv.DictReader(table.read_text().splitlines()):
         pair = table.parent / row["a"], table.parent / row["b_prime"]

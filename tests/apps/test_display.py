@@ -20,7 +20,7 @@ class Terminal(io.StringIO):
 
 @contextmanager
 def a_terminal() -> Iterator[Terminal]:
-    """Replace standard error by a terminal. pytest would undo this in a fixture."""
+    """Replace standard error by a `Terminal` in the block; pytest would undo this in a fixture."""
     with redirect_stderr(Terminal()) as terminal:
         yield terminal
 

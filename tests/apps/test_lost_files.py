@@ -118,7 +118,8 @@ def test_an_earlier_result_that_is_an_input_is_not_replaced(here: Path) -> None:
     assert run("transfer", *PAIR, "--levels", "-o", "out", *FAST).exit_code == 0
     refused(here, "level_4.png is A, which", "transfer", "out/level_4.png", "b_prime.jpg", "-o", "out", *FAST)
     refused(here, "b.png is B', which", "transfer", "a.png", "out/b.png", "-o", "out", *FAST)
-    (here / "out" / "level_4.png").write_bytes((here / "a.png").read_bytes())  # a changed file stays
+    # A result that was changed is not replaced.
+    (here / "out" / "level_4.png").write_bytes((here / "a.png").read_bytes())
     assert run("transfer", "out/level_4.png", "b_prime.jpg", "-o", "out", *FAST).exit_code == 0
     assert (here / "out" / "level_4.png").read_bytes() == (here / "a.png").read_bytes()
 

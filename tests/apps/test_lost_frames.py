@@ -371,7 +371,7 @@ def test_transparent_parts_of_a_key_show_the_frame_of_the_film(here: Path, kind:
         assert np.abs(half).max() <= 1
         covered[20:24, 10:30] = True
     assert np.array_equal(painted[~covered], frame[~covered])
-    for name in ("000.png", "004.png"):  # in other frames the film shows through as well
+    for name in ("000.png", "004.png"):  # the film is also visible through the key that is carried to other frames
         away = pixels(here / "out" / name).astype(int) - pixels(here / "shot" / name)
         assert np.median(np.abs(away)) <= 4
 

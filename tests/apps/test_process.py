@@ -52,7 +52,7 @@ def started(*arguments: object) -> subprocess.Popen:
 def test_signals_at_any_moment_end_the_command_with_one_line_and_leave_nothing(
     pair, tmp_path: Path, number: signal.Signals, after: float
 ) -> None:
-    # A transfer with a hundred iterations has not ended when the latest signal is sent.
+    # A transfer with a hundred iterations takes longer than the longest wait, `after`.
     options = ["--device", "cpu", "--preset", "paper", "--search-iterations", "100"]
     process = started("transfer", *pair, "-o", tmp_path / "out" / "deep", *options)
     time.sleep(after)

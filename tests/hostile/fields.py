@@ -14,7 +14,7 @@ MAGIC = 202021.25
 
 
 def npz(shape: tuple[int, ...], kind: str = "<i4", given: int = 1000, name: str = "nnf.npy") -> bytes:
-    """Return an archive whose array claims a shape, but has only a few bytes."""
+    """Return an archive whose array claims a shape and a dtype, but has only `given` bytes."""
     head, content = io.BytesIO(), io.BytesIO()
     np.lib.format.write_array_header_1_0(head, {"descr": kind, "fortran_order": False, "shape": shape})
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -2,8 +2,8 @@
 
 `FOLDERS` has functions that spoil a copy of the shipped model, by name. `cards` returns contents of
 `model.json`, and `weights` contents of files that pretend to be weights. `LONG_LASTING` has
-functions that make a pipe, a socket or a device at a path: a reader of it waits or never comes to
-an end. `mutate` changes the bytes of any file at random.
+functions that make a pipe, a socket or a device at a path, so that reading the path fails, waits or
+never ends. `mutate` changes the bytes of any file at random.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def copy(folder: Path) -> Path:
 def sign(folder: Path, *without: str) -> None:
     """Write the present checksums of a folder's files into its card, except for files in `without`.
 
-    An attacker can do so, too, so a folder with right checksums can be malicious.
+    An attacker can do this, too. So a folder with correct checksums can be malicious.
     """
     card = json.loads((folder / CARD).read_text())
     files = sorted(path for path in folder.iterdir() if path.name not in (CARD, *without))
@@ -105,10 +105,11 @@ def _weights_elsewhere(location: str) -> Callable[[Path], None]:
 
 
 def _features(levels: Mapping[int, int] | None = None, ones: bool = False) -> Callable[[Path], None]:
-    """Return a function that writes a graph whose features mix the means of squares of pixels.
+    """Return a function that writes a graph whose features are mixtures of mean colours.
 
-    `levels` maps a level to the side of its squares, if that is not 2 ** (level - 1). With
-    `ones`, the graph needs a hundred million times the memory of the picture.
+    A feature is a random mixture of the three channels of the mean colour of a square of pixels.
+    `levels` maps a level to the side of its squares, if that is not 2 ** (level - 1). With `ones`,
+    the graph needs a hundred million times the memory of the picture.
     """
 
     def spoil(folder: Path) -> None:
@@ -154,9 +155,10 @@ def _graph(content: bytes) -> Callable[[Path], None]:
 
 
 def _nested_graphs(depth: int) -> bytes:
-    """Return an ONNX model whose graph has a node with a graph, `depth` times nested.
+    """Return an ONNX model with nested graphs: a node of each graph contains the next graph.
 
-    The numbers of the protobuf fields are model.graph = 7, node = 1, attribute = 5, g = 6.
+    There are `depth` graphs inside the outermost one. The numbers of the protobuf fields are
+    model.graph = 7, node = 1, attribute = 5, g = 6.
     """
     data = b""
     for number in (6, 5, 1) * depth + (7,):
@@ -260,7 +262,7 @@ def cards() -> dict[str, bytes]:
 
 
 def zipped(pickled: bytes) -> bytes:
-    """Return a file as torch.save writes it, with this pickle."""
+    """Return an archive like those of `torch.save`, with this pickle."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("archive/data.pkl", pickled)
@@ -277,7 +279,7 @@ def _h5_claim() -> bytes:
 
 
 def weights() -> dict[str, bytes]:
-    """Return hostile files that begin like files of weights: name -> content."""
+    """Return hostile or damaged files that pretend to be weights: name -> content."""
     header = json.dumps(
         {"conv1_1.weight": {"dtype": "F32", "shape": [1 << 40, 3, 3, 3], "data_offsets": [0, 8]}}
     ).encode()

@@ -30,7 +30,7 @@ def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def png(width: int, height: int, depth: int, colour: int, data: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
-    """Return a PNG file with other chunks and then one IDAT chunk, which contains `data`."""
+    """Return a PNG file with the given chunks, followed by an IDAT chunk that contains `data`."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     chunks = ((b"IHDR", header), *chunks, (b"IDAT", data), (b"IEND", b""))
     body = b"".join(struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
@@ -38,7 +38,11 @@ def png(width: int, height: int, depth: int, colour: int, data: bytes, *chunks: 
 
 
 def tiff(tags: dict[int, tuple[int, int, int]], data: bytes = b"", following: int = 0) -> bytes:
-    """Return a little-endian TIFF file of one directory: tag -> (type, count, value or offset)."""
+    """Return a little-endian TIFF file with one directory.
+
+    `tags` maps each tag to its type, its count, and its value or the offset of its values.
+    `following` is the offset of the next directory, 0 for none.
+    """
     entries = b"".join(struct.pack("<HHII", tag, *fields) for tag, fields in sorted(tags.items()))
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + struct.pack("<I", following) + data
 
@@ -49,7 +53,7 @@ def bmp(width: int, height: int, bits: int = 24, compression: int = 0) -> bytes:
 
 
 def webp(width: int, height: int) -> bytes:
-    """Return a lossless WebP of 34 bytes that shows one colour in any size."""
+    """Return a lossless WebP file of one colour, which takes only 38 bytes whatever its size."""
     bits = (width - 1) | (height - 1) << 14  # the upper bits are 0: no alpha, and version 0
     data = b"\x2f" + struct.pack("<I", bits) + b"\x88\x88\x08\x07\x10\x11\x11\x88\x88\xfe\x07\0"
     chunk = b"VP8L" + struct.pack("<I", len(data)) + data + bytes(len(data) % 2)
@@ -63,7 +67,7 @@ def gif(width: int, height: int) -> bytes:
 
 
 def jpeg(width: int, height: int) -> bytes:
-    """Return a small JPEG whose header states another size."""
+    """Return a JPEG file of a small picture, whose header claims to have this size instead."""
     content = bytearray(_saved(Image.fromarray(_rgb()), "JPEG"))
     at = content.index(b"\xff\xc0")
     content[at + 5 : at + 9] = struct.pack(">HH", height, width)
@@ -72,7 +76,7 @@ def jpeg(width: int, height: int) -> bytes:
 
 @cache
 def sound() -> dict[str, bytes]:
-    """Return small valid files, by name."""
+    """Return small valid picture files, by name."""
     rgb = _rgb()
     image, grey = Image.fromarray(rgb), Image.fromarray(rgb[..., 0])
     alpha = Image.fromarray(np.dstack([rgb, rgb[..., 0]]))

@@ -31,28 +31,30 @@ curl -F a=@photo.jpg -F b_prime=@painting.jpg localhost:8000/v1/transfer -o a_pr
 @option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, group=_LISTEN,
         help="Port to listen on. 0 chooses a free port.")  # fmt: skip
 @option("--token", envvar="ANALOGY_TOKEN", default="", group=_LISTEN,
-        help="Secret that clients must send. It is safer to set the environment variable ANALOGY_TOKEN, since other "
-             "users can see command lines.")  # fmt: skip
+        help="Secret that clients must send. By default they need none. It is safer to set the environment variable "
+             "ANALOGY_TOKEN, since other users can see command lines.")  # fmt: skip
 @option("--root-path", default="", metavar="PATH", group=_LISTEN,
         help="Path under which a proxy serves the page, for instance /analogy.")  # fmt: skip
 @option("--workers", type=click.IntRange(1, 64), default=Limits.workers, show_default=True, group=_LIMITS,
-        help="Number of jobs that run at the same time, each in a process with a model of its own.")  # fmt: skip
+        help="Number of worker processes. Each has a model of its own, and does one job at a time.")  # fmt: skip
 @option("--queue", type=click.IntRange(1, 10_000), default=Limits.queue, show_default=True, group=_LIMITS,
-        help="Maximum number of waiting jobs. The service refuses further jobs while the queue is full.")  # fmt: skip
+        help="Maximum number of jobs that wait or whose pictures are arriving. While there are so many, the service "
+             "refuses further jobs.")  # fmt: skip
 @option("--upload-mb", type=click.IntRange(1, 100_000), default=Limits.upload_bytes >> 20, show_default=True,
-        group=_LIMITS, help="Largest request, in MB.")  # fmt: skip
+        group=_LIMITS, help="Largest accepted request, in MB.")  # fmt: skip
 @option("--worker-gb", type=click.FloatRange(1, 10_000), default=Limits.worker_bytes / (1 << 30), show_default=True,
         group=_LIMITS,
-        help="Memory, in GB, that a worker may use besides the loaded model (on Linux, without a GPU).")  # fmt: skip
+        help="Memory, in GB, that a worker may use besides the loaded model. The limit applies only on Linux and "
+             "without a GPU.")  # fmt: skip
 @option("--job-seconds", type=click.FloatRange(1, 1e6), default=Limits.job_seconds, show_default=True, group=_LIMITS,
-        help="Longest time that a job may run, in seconds.")  # fmt: skip
+        help="Longest time, in seconds, that a job may take after its pictures are decoded.")  # fmt: skip
 @option("--keep-minutes", type=click.FloatRange(0, 1e6), default=Limits.keep_seconds / 60, show_default=True,
-        group=_LIMITS, help="Time for which results are kept, in minutes.")  # fmt: skip
+        group=_LIMITS, help="Time, in minutes, after which the results of a job are deleted.")  # fmt: skip
 @option("--keep-mb", type=click.IntRange(1, 10_000_000), default=Limits.keep_bytes >> 20, show_default=True,
         group=_LIMITS,
-        help="Largest total size of the kept results, in MB. The oldest results are deleted first.")  # fmt: skip
+        help="Maximum total size of all results, in MB. If the results exceed it, the oldest are deleted.")  # fmt: skip
 @option("--grace", type=click.FloatRange(0, 1e5), default=10.0, show_default=True, group=_LIMITS,
-        help="Seconds that running jobs are given to finish at shutdown.")  # fmt: skip
+        help="Longest time, in seconds, that the service waits for running jobs before it ends.")  # fmt: skip
 @partial(engine_options, threads="CPU threads of each worker.  [default: its share of the cores]",
          most_pixels=f"{Limits.input_pixels}")  # fmt: skip
 def serve(host: str, port: int, token: str, root_path: str, workers: int, queue: int, upload_mb: int, worker_gb: float,
@@ -61,9 +63,10 @@ def serve(host: str, port: int, token: str, root_path: str, workers: int, queue:
     """Serve a web page for people, and an HTTP API for programs.
 
     Open the page at http://127.0.0.1:8000; /docs describes the API. Ctrl-C or SIGTERM ends the
-    service. Pictures and results stay on this machine, and the service deletes them when it ends.
+    service. The service stores pictures and results only on this machine, and deletes them when it
+    ends.
     """
-    import asyncio  # imported here, since it would delay the start of all other commands
+    import asyncio  # at the top of the module, this import would delay the start of all commands
 
     try:
         from .service import Service
@@ -89,7 +92,7 @@ def serve(host: str, port: int, token: str, root_path: str, workers: int, queue:
 def _checked_token(token: str) -> str:
     """Return a token without the spaces around it.
 
-    Raises `AnalogyError` for a token that an HTTP header cannot contain.
+    Raises `AnalogyError` for a token of spaces only, and for characters other than printable ASCII.
     """
     bare = token.strip()
     if token and not bare:
@@ -102,7 +105,8 @@ def _checked_token(token: str) -> str:
 def _checked_path(path: str) -> str:
     """Return a path with a slash at its beginning and none at its end, or "" for the root.
 
-    Raises `AnalogyError` if the value is not a path.
+    Raises `AnalogyError` if a part of the path is empty, "." or "..", or has characters other than
+    letters, digits and - . _ ~.
     """
     bare = path.strip("/")
     if not re.fullmatch(r"([\w.~-]+(/[\w.~-]+)*)?", bare, re.ASCII) or {".", ".."} & set(bare.split("/")):
@@ -113,7 +117,7 @@ def _checked_path(path: str) -> str:
 
 
 def _log_with_times() -> None:
-    """Log to standard error, with the time before each message."""
+    """Make the package log to standard error, with the time before each message."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logger = logging.getLogger("analogy")

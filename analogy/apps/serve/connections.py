@@ -39,8 +39,8 @@ _LOG_INTERVAL = 60.0
 def affordable(wanted: int) -> int:
     """Return the number of connections that the process can have, at most `wanted`.
 
-    Each connection needs open files. The function raises the process's limit on open files as far
-    as the system allows.
+    Each connection needs open files. If the process may open too few for `wanted` connections, the
+    function raises this limit as far as the system allows.
     """
     try:
         import resource
@@ -74,10 +74,10 @@ class Connection(H11Protocol):
         self._unsent = self._chunked = self._lines = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Accept the connection. If there are too many, end one of them.
+        """Accept the connection. If there are then too many connections, end one of them.
 
-        This is the connection that has received nothing for longest, among those that wait for
-        their client.
+        Among the connections that wait for their client, this is the one that has received nothing
+        for longest.
         """
         self._idle_since = self._last_received = self._last_taken = time.monotonic()
         super().connection_made(transport)
@@ -137,11 +137,15 @@ class Connection(H11Protocol):
 
     @property
     def waits_for_client(self) -> bool:
-        """True if the client has to act next, by sending a request or by reading an answer."""
+        """True if the client has to act next, by sending more of a request or reading an answer."""
         return self.idle or self.cycle.more_body or self.flow.write_paused
 
     def check(self) -> None:
-        """End the connection if the client has sent or read nothing for too long."""
+        """End the connection if the client keeps it waiting for too long.
+
+        This is the case if the client reads nothing of an answer for `stall_seconds`, or has not
+        sent the whole head of its next request after `head_seconds`.
+        """
         now, unsent = time.monotonic(), self.transport.get_write_buffer_size()
         if unsent < self._unsent or not self._unsent:
             self._last_taken = now

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any, TypeAlias
 
 Schema: TypeAlias = dict[str, Any]
-"""A part of an OpenAPI document."""
+"""An OpenAPI document, or a part of one."""
 
 _PAGE = """\
 <!doctype html>
@@ -26,8 +26,8 @@ _PAGE = """\
 <header class="top"><h1>analogy</h1><p>{summary}</p></header>
 <main>
 <p>This service has version {version}. Programs can read <a href="v1/openapi.json">the OpenAPI document</a>, which has
-the same contents. People can use <a href="./">the web page</a>. If the service was started with a token, each request
-needs the header <code>Authorization: Bearer TOKEN</code>.</p>
+the same contents as this page. People can use <a href="./">the web page</a>. If the service was started with a token,
+each request except <code>GET /health</code> needs the header <code>Authorization: Bearer TOKEN</code>.</p>
 <pre tabindex="0">curl -F a=@photo.jpg -F b_prime=@painting.jpg -F preset=face ADDRESS/v1/transfer -o a_prime.png
 curl -F a=@photo.jpg -F b_prime=@one.jpg -F b_prime=@two.jpg ADDRESS/v1/transfer -o a_prime.png</pre>
 <nav aria-label="Requests"><ul>
@@ -96,7 +96,7 @@ def _fields(title: str, schema: Schema, of: str) -> str:
 
 
 def _table(title: str, rows: list[tuple[str, Schema, bool, str | None]], of: str) -> str:
-    """Return the HTML table of fields.
+    """Return fields as an HTML table, below a heading with its title.
 
     A row consists of a name, a schema, a bool that says whether the field is required, and a
     description. `of` names the operation or the object to which the fields belong.

@@ -19,10 +19,11 @@ PREFIX = "analogy-serve-"
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """Make a new folder with mode 0700 for the block, and delete it afterwards.
+    """Make a new folder that no other user can read, and delete it after the block.
 
-    The function also deletes the folders that killed services of this user have left. The name of
-    the new folder is random, so that no other user can make a folder of this name in advance.
+    The folder is inside another new folder, which has mode 0700 and a random name, so that no other
+    user can make a folder of this name in advance. The function also deletes the folders that
+    killed services of this user have left.
 
     Yields
     ------
@@ -60,7 +61,7 @@ def _new_folder(parent: Path) -> tuple[Path, Path, IO[bytes]]:
 
 
 def _own_folders(parent: Path) -> list[Path]:
-    """Return the service folders that belong to this user, without symbolic links."""
+    """Return the service folders in `parent` that belong to this user. Leave out symbolic links."""
     found = []
     with suppress(OSError), os.scandir(parent) as entries:
         for entry in entries:
@@ -70,5 +71,5 @@ def _own_folders(parent: Path) -> list[Path]:
 
 
 def _is_ours(entry: os.DirEntry[str]) -> bool:
-    """Return whether a folder belongs to this user. On Windows it always does."""
+    """Return whether a folder belongs to this user. On Windows, always return True."""
     return not hasattr(os, "geteuid") or entry.stat(follow_symlinks=False).st_uid == os.geteuid()

@@ -24,15 +24,15 @@ from .jobs import Job, Jobs
 Format: TypeAlias = Literal["png", "jpg", "webp", "tif"]
 """Format of the picture that `/v1/transfer` returns."""
 MOST_EXAMPLES = 4
-"""Largest number of examples B' in a job."""
+"""Largest accepted number of examples B' in a form."""
 _MOST_REPEATS = {field.name: MOST_EXAMPLES if field.metadata["several"] else 1 for field in fields_of("picture")}
 """Field of a picture -> largest number of times that a form can contain it."""
 MOST_FILES = sum(_MOST_REPEATS.values())
-"""Largest number of pictures in a form."""
+"""Largest accepted number of pictures in a form."""
 MOST_FIELDS = 32
-"""Largest number of fields in a form that are not pictures."""
+"""Largest accepted number of fields in a form that are not pictures."""
 MOST_FIELD_BYTES = 1 << 17
-"""Largest size of a field that is not a picture, in bytes."""
+"""Largest accepted size of a field that is not a picture, in bytes."""
 
 
 def _of_setting(setting: dataclasses.Field[Any]) -> tuple[Any, None]:
@@ -62,8 +62,8 @@ def _of_request(field: dataclasses.Field[Any]) -> tuple[Any, Any]:
         return Annotated[bool, Field(description=text)], False
     if kind == "pins":
         text, example = (
-            f"{text} A list of rows [xa, ya, xb, yb] in JSON. With several B' a fifth number in each row is "
-            "the number of the B', from 1.",
+            f"{text} The value is a list of rows [xa, ya, xb, yb] in JSON. With several B' a fifth number in each row "
+            "is the number of the B', from 1.",
             "[[120, 80, 200, 64]]",
         )
         return Annotated[str, Field(description=text, examples=[example])], "[]"
@@ -102,12 +102,12 @@ class RequestForm(create_model("_Fields", **_SETTINGS, **_INPUTS)):  # type: ign
         return {name: pictures for name in _MOST_REPEATS if (pictures := listed(getattr(self, name)))}
 
     def request(self, direction: Direction) -> Request:
-        """Return the request that the form describes, with a file name for each picture.
+        """Return the request that the form describes, with a file name in place of each picture.
 
         Parameters
         ----------
         direction : str
-            The direction that applies if the form does not contain `direction`.
+            The direction of the request if the form gives none.
 
         Raises
         ------
@@ -137,14 +137,14 @@ class RequestForm(create_model("_Fields", **_SETTINGS, **_INPUTS)):  # type: ign
         jobs : Jobs
             The jobs of the service.
         direction : str
-            The direction that applies if the form does not contain `direction`.
+            The direction of the request if the form gives none.
         **options
             The options `flow` and `format` of `Jobs.new`.
 
         Raises
         ------
         HTTPException
-            With status 422 if a field is wrong, and with 503 if the disk is full.
+            With status 422 if a field is wrong, and with 503 if the pictures cannot be written.
         """
         job = jobs.new(self.request(direction), **options)
         try:
@@ -168,13 +168,19 @@ class TransferForm(RequestForm):
 class JobForm(create_model("_Flags", __base__=RequestForm, **_FLAGS)):  # type: ignore[misc]
     """Form of `POST /v1/jobs`."""
 
-    flow: Annotated[bool, Field(description="Also write the nearest-neighbour fields, as .npz, .flo and .txt.")] = False
+    flow: Annotated[
+        bool,
+        Field(
+            description="Also write the nearest-neighbour fields, as .npz, .flo and .txt. With several B' there is no "
+            ".txt file for A'."
+        ),
+    ] = False
 
 
 async def unambiguous(request: HTTPRequest) -> None:
     """Raise HTTPException (422) for fields that would be ignored.
 
-    These are repeated fields, empty fields, and fields in the query of the address.
+    These are fields that occur too often, empty fields, and fields in the query of the address.
     """
     fields = (await request.form()).multi_items()
     for name, value in fields:
@@ -189,7 +195,7 @@ async def unambiguous(request: HTTPRequest) -> None:
 
 
 def in_one_line(problem: dict[str, Any], fields: Sequence[str]) -> str:
-    """Return an error of pydantic as one line. `fields` are the names that a form can have."""
+    """Return an error of pydantic as one line. `fields` are the names of the form's fields."""
     *path, last = problem["loc"] or ("the request",)
     name = f"{path[-1]} {last + 1}" if path and isinstance(last, int) else str(last)
     if problem["type"] == "extra_forbidden":
@@ -200,7 +206,8 @@ def in_one_line(problem: dict[str, Any], fields: Sequence[str]) -> str:
 def _parsed(field: str, text: str, kind: type, otherwise: str) -> Any:
     """Return the value of a field that contains JSON.
 
-    Raises HTTPException (422) with the message `otherwise` for damaged JSON or another type.
+    Raises HTTPException (422) for an object that contains a name twice, and with the message
+    `otherwise` for damaged JSON and for a value that is not a `kind`.
     """
     try:
         value = json.loads(text, object_pairs_hook=members)

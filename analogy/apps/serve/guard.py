@@ -1,10 +1,12 @@
 """The outermost layer of the service: it checks and logs requests, and adds headers to answers.
 
 Any web page that the user has open can send requests to this machine. So the guard refuses a
-request from a page of another origin. If the service needs no token, the guard also refuses a
-request whose `Host` is the name of another machine, since the owner of such a name can let it point
-to this machine. Answers have no CORS headers, so that pages of other origins cannot read them. The
-log contains no file name, no id of a job and no text that a client can choose.
+request from a page of another origin. If the service listens only to this machine and needs no
+token, the guard also refuses a request whose `Host` is the name of another machine, since the owner
+of such a name can let it point to this machine. Answers have no CORS headers, so that pages of
+other origins cannot read them. The log contains no file name and no id of a job. The only text in
+it that a client may choose is the address of the client, which is cut to `_LONGEST_ADDRESS`
+characters.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ PAGES = ("/", "/docs")
 _LONGEST_ADDRESS = 45
 """Maximum length of a client's address in the log, in characters.
 
-The address can come from a header, where a client can write any text.
+Behind a proxy the address comes from a header, into which a client can write any text.
 """
 _HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' blob: data:; style-src 'self'; object-src 'none'; "
@@ -67,10 +69,10 @@ class Guard:
     local : bool
         True if the service listens only to this machine.
     metrics : Metrics
-        The counters.
+        The metrics of the service.
     root : str
-        The path under which a proxy serves the application; "" for none. The address of a request
-        may begin with this path or not.
+        The path under which a proxy serves the application; "" for none. The guard accepts requests
+        with and without this path, since some proxies remove it.
     """
 
     def __init__(self, app: ASGIApp, token: str, local: bool, metrics: Metrics, root: str = ""):
@@ -126,7 +128,7 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and (not host or origin.lower().partition("://")[2] != host):
             return JSONResponse(
-                {"detail": "the request comes from a page of another origin, which the service refuses"}, 403
+                {"detail": "the request comes from a page of another origin; send it from a page of this service"}, 403
             )
         if not path:
             return RedirectResponse(f"{self.root}/")
@@ -171,6 +173,6 @@ def _name(host: str) -> str:
         parts = urlsplit(f"//{host}")
         if (
             parts.netloc == host and parts.username is None and parts.port != 0
-        ):  # `port` raises ValueError if it is not a number
+        ):  # `port` raises ValueError if the port is not a number
             return parts.hostname or ""
     return ""

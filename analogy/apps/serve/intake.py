@@ -1,4 +1,4 @@
-"""The limits of requests: the number of uploads, and the size and the time of a body.
+"""Limits on requests: the number of uploads, and the size and the transmission time of a body.
 
 A request with pictures needs a free place in the queue before the service reads its body. The form
 for signing in needs no place, and its limits on size and time are lower.
@@ -43,9 +43,10 @@ class Place:
 
 
 class Intake:
-    """Layer of the application that limits uploads.
+    """Layer of the application that limits uploads and all other POST requests.
 
-    It refuses them with 429 if the queue is full, and with 503 if no worker is ready.
+    It refuses an upload with 429 if the queue is full, and with 503 if no worker is ready or the
+    service is ending.
     """
 
     def __init__(self, app: ASGIApp, pool: Pool, limits: Limits):
@@ -64,7 +65,7 @@ class Intake:
         if order and pool.closing:
             refusal = _refusal(503, ENDING, 5)
         elif order and not pool.ready:
-            refusal = _refusal(503, "the worker is starting; try again later", 5)
+            refusal = _refusal(503, "no worker is ready yet; try again later", 5)
         elif order and pool.full:
             words = f"the queue is full ({counted(self.limits.queue, 'job')}); try again later"
             refusal = _refusal(429, words, pool.retry_after())
@@ -134,7 +135,10 @@ def _last_boundary(headers: Headers) -> bytes:
 
 
 def _too_large(size: str, most: int) -> str:
-    """Return the error for a request with more than `most` bytes. `size` is its size as text."""
+    """Return the error for a request with more than `most` bytes.
+
+    `size` is the size of the request: a space and the number of MB in brackets, or "" if unknown.
+    """
     limit = f"{most >> 20} MB" if most >> 20 else f"{most >> 10} kB"
     return f"the request is too large{size}; send at most {limit}"
 

@@ -23,12 +23,12 @@ def level_name(level: int) -> str:
 
 
 State: TypeAlias = Literal["queued", "running", "done", "failed", "cancelled"]
-"""State of a job."""
+"""State of a job: it waits, it runs, or it has ended in one of three ways."""
 
 
 @dataclass(eq=False)
 class Job:
-    """Job of the service, from its arrival to its end.
+    """Job of the service, with its state and a list of its results.
 
     Attributes
     ----------
@@ -45,19 +45,20 @@ class Job:
     files : list of str
         The names of the results, once the job is done.
     problem : tuple or None
-        The HTTP status and the message of a failure.
+        The HTTP status and the message of the failure; None if there is none.
     seconds : float or None
-        The seconds that the transfer took, once the job is done.
+        The seconds that the transfer took; None unless the job is done.
     ended_at : float or None
-        The time at which the job ended, by `time.monotonic`.
+        The time at which the job ended, by `time.monotonic`; None before.
     bytes : int
-        The size of the results, in bytes.
+        The size of the results and of the pictures of the levels, in bytes; 0 unless the job is
+        done.
     wanted : bool
-        False once clients can no longer ask for the results.
+        False once the job has been removed, so that clients can no longer ask about it.
     readers : int
         The number of answers that are sending a result at the moment.
     version : int
-        The number of changes so far.
+        The number of changes of the job so far.
     """
 
     order: Order
@@ -77,7 +78,7 @@ class Job:
 
     @property
     def id(self) -> str:
-        """Identifier of the job in addresses, which a client cannot guess."""
+        """Identifier of the job in addresses. A client cannot guess it."""
         return self.order.id
 
     @property
@@ -87,7 +88,7 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """True if the job is done, failed or cancelled."""
+        """True if the job is done or has failed, or if it is cancelled and no worker does it."""
         return self.ended_at is not None
 
     def notify(self) -> None:
@@ -154,7 +155,7 @@ class Jobs:
         return job.wanted and (not job.ended or job.state == "done")
 
     def _clear(self, job: Job) -> None:
-        """Delete the folder of a job if it has ended, is not kept, and no answer reads it."""
+        """Delete the folder of an ended job, unless clients can download its files or do so now."""
         if job.ended and not job.readers and not self.keeps(job):
             shutil.rmtree(job.folder, ignore_errors=True)
 
@@ -171,7 +172,10 @@ class Jobs:
         job.notify()
 
     def sweep(self) -> None:
-        """Remove jobs that are too old, and the oldest jobs while the other limits are exceeded."""
+        """Remove ended jobs that are too old, and the oldest jobs beyond the other limits.
+
+        The other limits are the number of jobs and the total size of their results.
+        """
         ended = sorted((job for job in self._jobs.values() if job.ended), key=lambda job: job.ended_at or 0.0)
         total = sum(job.bytes for job in ended)
         for index, job in enumerate(ended):

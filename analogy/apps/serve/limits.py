@@ -12,38 +12,40 @@ class Limits:
     Attributes
     ----------
     connections : int
-        Maximum number of open connections. A further connection replaces the one whose client has
-        sent nothing for longest. At most half of the connections can follow jobs.
+        Maximum number of open connections. A further connection replaces, among those that wait
+        for their client, the one that has received nothing for longest. At most half of the
+        connections can follow jobs.
     head_seconds : float
-        Longest time, in seconds, in which the head of a request, a form without pictures, or the
-        next part of any request must arrive.
+        Time, in seconds, within which the head of a request, a form without pictures, and the next
+        part of any request must arrive.
     stall_seconds : float
         Longest time, in seconds, for which a client may read nothing of an answer.
     form_bytes : int
-        Largest form without pictures, in bytes.
+        Largest accepted form without pictures, in bytes.
     workers : int
         Number of worker processes. Each has a model and does one job at a time.
     queue : int
         Maximum number of jobs that wait or are arriving. The service refuses further jobs with the
         status 429.
     upload_bytes : int
-        Largest request with pictures, in bytes.
+        Largest accepted request with pictures, in bytes.
     upload_seconds : float
-        Longest time for a request with pictures, in seconds.
+        Time, in seconds, within which a request with pictures must arrive.
     input_pixels : int
-        Largest number of pixels of A, and of each B'.
+        Largest accepted number of pixels of A, and of each B'.
     reading_seconds : float
-        Longest time to decode the pictures of a job, in seconds.
+        Longest time, in seconds, that a worker may take to decode the pictures of a job.
     worker_bytes : int
-        Memory, in bytes, that a worker may use in addition to the loaded model (on Linux).
+        Memory, in bytes, that a worker may use in addition to the loaded model. The limit applies
+        only on Linux and without a GPU.
     job_seconds : float
-        Longest time of a job, in seconds.
+        Longest time, in seconds, that a job may take after its pictures are decoded.
     keep_seconds : float
-        Time for which results are kept, in seconds.
+        Time, in seconds, after which an ended job is removed and its results are deleted.
     keep_bytes : int
-        Largest total size of the kept results, in bytes. The oldest results are deleted first.
+        Maximum total size of all results, in bytes. Beyond it, the oldest results are deleted.
     keep_jobs : int
-        Maximum number of jobs whose results are kept. The oldest results are deleted first.
+        Maximum number of ended jobs that clients can ask about. Beyond it, the oldest are removed.
     """
 
     connections: int = 256

@@ -15,7 +15,7 @@ from prometheus_client import (
 )
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-"""Media type of the metrics."""
+"""Media type of the text that `Metrics.text` returns."""
 
 
 class Metrics:
@@ -26,7 +26,7 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self.requests = Counter(
             "analogy_requests",
-            "Number of answers, by route and status.",
+            "Number of answers, by method, route and status.",
             ["method", "route", "status"],
             registry=self.registry,
         )

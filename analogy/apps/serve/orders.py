@@ -25,7 +25,7 @@ class Order:
     flow : bool
         True to write the nearest-neighbour fields, too.
     format : str
-        The format of the picture, such as "png", if only one is written; "" to write all files.
+        The format of the result, such as "png", if it is a single picture; "" to write all files.
     """
 
     id: str

@@ -57,7 +57,7 @@ class _Worker:
         loop = asyncio.get_running_loop()
 
         def listen() -> None:
-            with suppress(RuntimeError):  # the event loop is closed
+            with suppress(RuntimeError):  # raised if the event loop is closed
                 with suppress(EOFError, OSError, ValueError):
                     while True:
                         loop.call_soon_threadsafe(pool.on_message, self, worker.receive(ours))
@@ -68,7 +68,7 @@ class _Worker:
 
     def send(self, *message: Any) -> None:
         """Send a message to the process, unless it has ended."""
-        with suppress(OSError):  # the process has ended, and `on_end` will be called
+        with suppress(OSError):  # raised if the process has ended; `on_end` will be called
             worker.send(self.connection, *message)
 
     def end(self, why: str, status: int = 500) -> None:
@@ -91,7 +91,7 @@ class Pool:
     engine : EngineArguments
         The arguments of the engine of each worker.
     metrics : Metrics
-        The counters.
+        The metrics of the service.
     """
 
     def __init__(self, jobs: Jobs, limits: Limits, engine: EngineArguments, metrics: Metrics):
@@ -106,7 +106,7 @@ class Pool:
         self._workers: list[_Worker] = []
         self._failures = 0
         self._first_ready: asyncio.Future[None] | None = None
-        """Future that ends when the first worker is ready, or has failed to start."""
+        """Future that ends when a worker is ready, or fails to start before any other is ready."""
         self._seconds = 1.0
         """Moving mean of the time of a job, in seconds."""
 
@@ -286,7 +286,8 @@ class Pool:
     def _limit_time(self, own: _Worker, job: Job, reading: bool = False) -> None:
         """Set a timer that kills a worker if it is still doing this job when its time is up.
 
-        The time is `Limits.reading_seconds` if `reading`, and `Limits.job_seconds` otherwise.
+        The time is `Limits.job_seconds`, or `Limits.reading_seconds` if that is less and `reading`
+        is True.
         """
         seconds, why, status = (
             self.limits.job_seconds,

@@ -19,7 +19,10 @@ from .pool import Pool
 _log = logging.getLogger("analogy.serve")
 
 _BACKLOG = 64
-"""Maximum number of connections that wait to be accepted, and are then accepted in one step."""
+"""Maximum number of connections that wait to be accepted.
+
+The event loop accepts up to this number of connections in one step.
+"""
 _CLOSING_SECONDS = 3.0
 """Seconds that clients are given to read their answers when the service ends.
 
@@ -39,7 +42,7 @@ class Server(uvicorn.Server):
     pool : Pool
         The workers.
     grace : float
-        Seconds that running jobs are given to finish at shutdown.
+        Longest time, in seconds, that the server waits for running jobs before it ends.
     limits : Limits
         The limits.
     """
@@ -62,7 +65,7 @@ class Server(uvicorn.Server):
         self.pool, self.grace = pool, grace
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to accept connections, and limit the log of errors in the event loop."""
+        """Begin to accept connections, and let `Failures` handle errors of the event loop."""
         asyncio.get_running_loop().set_exception_handler(Failures())
         await super().startup(sockets)
 

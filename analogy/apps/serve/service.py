@@ -36,7 +36,7 @@ class Service:
     token : str
         The secret that clients must send; "" for none.
     grace : float
-        Seconds that running jobs are given to finish at shutdown.
+        Longest time, in seconds, that the service waits for running jobs before it ends.
     root : str
         The path under which a proxy serves the application; "" for none.
     """
@@ -65,7 +65,7 @@ class Service:
                 pool.stop()
 
     def _log_address(self, host: str, listening: socket.socket, local: bool) -> None:
-        """Log the address of the page, and warn of the risks of an open service."""
+        """Log the address of the page, and warn if the service listens to other machines."""
         port = listening.getsockname()[1]
         name = f"[{host}]" if ":" in host else host
         if not local and not self.token:
@@ -73,7 +73,7 @@ class Service:
                 "everybody who can reach this machine can use the service and see results; set a token (ANALOGY_TOKEN)"
             )
         if not local:
-            _log.warning("the network can read all requests and results; put the service behind a server with TLS")
+            _log.warning("requests and results are not encrypted; put the service behind a proxy with TLS")
         _log.info("open http://%s:%d", name, port)
 
 

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from ...result import Result
 
 PREVIEW_SIDE = 1024
-"""Longest side of the preview of a level, in pixels."""
+"""Maximum length of the sides of a level's picture, in pixels."""
 MOST_MESSAGE = 1 << 20
-"""Largest message between the service and a worker, in bytes."""
+"""Largest accepted message between the service and a worker, in bytes."""
 
 
 class _CancelledError(Exception):
@@ -45,7 +45,8 @@ def send(connection: Connection, *message: Any) -> None:
 def receive(connection: Connection) -> list[Any]:
     """Return the kind and the values of the next message.
 
-    Raises `EOFError` or `OSError` if the other process has ended.
+    Raises `EOFError` or `OSError` if the other process has ended, and `OSError` if the message has
+    more than `MOST_MESSAGE` bytes.
     """
     message: list[Any] = json.loads(connection.recv_bytes(MOST_MESSAGE))
     return message
@@ -87,8 +88,8 @@ def run(connection: Connection, engine: EngineArguments, worker_bytes: int) -> N
 def _limit_memory(engine: Engine, most: int) -> None:
     """Limit the memory of this process to `most` bytes more than it uses now.
 
-    The engine reads this limit, and refuses larger transfers. With a GPU there is no limit, since
-    the driver reserves address space far beyond the memory.
+    The engine reads this limit, and refuses transfers that need more memory. With a GPU there is no
+    limit, since the driver reserves address space far beyond the memory.
     """
     with suppress(ImportError):  # Windows has no `resource`
         import resource
@@ -98,7 +99,7 @@ def _limit_memory(engine: Engine, most: int) -> None:
 
         if engine.backend.xp is np and hasattr(resource, "RLIMIT_AS"):
             taken = psutil.Process().memory_info().vms
-            with suppress(OSError, ValueError):  # the system's limit is already lower
+            with suppress(OSError, ValueError):  # raised if the system allows less
                 resource.setrlimit(resource.RLIMIT_AS, (taken + most, taken + most))
 
 
@@ -129,7 +130,7 @@ def _work(engine: Engine, connection: Connection, order: Order) -> None:
 def _transfer(engine: Engine, connection: Connection, order: Order) -> float:
     """Do the transfer of an order, write its results, and return the seconds that it took.
 
-    Raises `_CancelledError` and the errors of `Engine.transfer`.
+    Raises `_CancelledError` and the errors of `_check_format`, `Engine.transfer` and `Result.save`.
     """
     from ...pictures.images import fitted_size, resize
     from ...pictures.writing import write_picture

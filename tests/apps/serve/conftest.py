@@ -57,7 +57,8 @@ class Service:
         self.url = urls[0].replace("0.0.0.0", "127.0.0.1")
         self.http = requests.Session()
         self.http.trust_env = False
-        # The service may close an idle connection at the moment at which a test uses it again.
+        # Each request has a new connection, since the service could close an old one while a test
+        # uses it.
         self.http.headers["Connection"] = "close"
 
     def _read(self) -> None:
@@ -107,7 +108,7 @@ class Service:
         return dict(self.http.get(f"{self.url}/v1/jobs/{id}", timeout=30).json())
 
     def events(self, id: str) -> Iterator[dict[str, Any]]:
-        """Return the events of a job, up to its end."""
+        """Yield the events of a job, up to its end."""
         with requests.get(f"{self.url}/v1/jobs/{id}/events", stream=True, timeout=120) as answer:
             assert answer.headers["content-type"].startswith("text/event-stream")
             for line in answer.iter_lines(chunk_size=1):

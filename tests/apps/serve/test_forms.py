@@ -1,4 +1,4 @@
-"""The forms of the service: fields for all settings, and no ignored field."""
+"""The forms of the service: a field for each setting, and errors for fields it would ignore."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def test_the_example_pair_is_made_shown_and_downloaded(visit) -> None:
         page.keyboard.press(key)
         sync_api.expect(slider).to_have_value("100" if key == "End" else "0")
 
-    # After a second job with another seed the history has both, and the first can be opened.
+    # After a second job with another seed the history has both jobs, and opens the first.
     page.get_by_label("Seed", exact=True).fill("7")
     make(page)
     entries = page.locator("#made button")
@@ -203,7 +203,8 @@ def test_several_examples_are_chosen_removed_and_made_into_a_b_of_each(visit) ->
     choose(page, ".further", *examples[1:])
     removes = page.get_by_role("button", name="Remove example")
     sync_api.expect(removes).to_have_count(3)
-    sync_api.expect(page.get_by_role("tab", name="Pins", exact=True)).to_be_visible()  # the pin is gone
+    # The tab has no number, since there is no pin any more.
+    sync_api.expect(page.get_by_role("tab", name="Pins", exact=True)).to_be_visible()
     for view in ("pins", "regions"):
         page.locator(f"#tab-{view}").click()
         sync_api.expect(page.locator(f"#view-{view}")).to_contain_text("a single example B′. Remove the other examples")
@@ -232,7 +233,7 @@ def test_several_examples_are_chosen_removed_and_made_into_a_b_of_each(visit) ->
     )
     sync_api.expect(page.locator("#pair-field")).to_be_hidden()
 
-    # With one example the views of pins and field work, and the history restores both examples.
+    # With one example, the views of pins and matches work. The history restores both examples.
     removes.nth(0).click()
     sync_api.expect(removes).to_have_count(0)
     assert shown.evaluate_all(FIRST_PIXELS) == [corners[2]]

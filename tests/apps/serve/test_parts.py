@@ -30,11 +30,11 @@ from analogy.settings import Settings
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 BIG, ON_ITS_WAY = 1 << 21, 1 << 14
-"""Size of an answer, and size of the buffers of the system, in bytes."""
+"""Size of the answer to /big, and size of each socket's buffers, in bytes."""
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Answer / shortly, /big with long text, /form after the end of its body, and /work never."""
+    """Answer / in few bytes, /big in many, /form once its body has arrived, and /work never."""
     if scope["type"] == "lifespan":
         while True:
             message = await receive()
@@ -174,7 +174,7 @@ def test_of_many_connections_at_once_only_the_allowed_number_stays_open() -> Non
             address = before[0]._transport.get_extra_info("peername")  # type: ignore[attr-defined]
             burst = [
                 socket.create_connection(address) for _ in range(15)
-            ]  # the event loop can accept them only after the last one
+            ]  # the event loop cannot run meanwhile, and then finds them all at once
             ends = [asyncio.ensure_future(end_of(each)) for each in before]
             await asyncio.sleep(0.5)
             assert sum(end.done() for end in ends) == 15

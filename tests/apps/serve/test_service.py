@@ -23,7 +23,10 @@ from analogy import Engine
 
 
 def has_folder(service, id: str) -> bool:
-    """Return whether a folder of the service has this name. It may be deleted at the same time."""
+    """Return whether the folder of the service contains a folder of this name.
+
+    `os.walk` ignores folders that the service deletes meanwhile.
+    """
     return any(id in folders for _, folders, _ in os.walk(service.folder))
 
 
@@ -179,7 +182,7 @@ def test_too_many_bytes_are_refused_with_and_without_a_content_length(serve) -> 
 def test_the_memory_of_a_worker_is_limited_and_the_service_survives(serve) -> None:
     own = serve("--worker-gb", "1")
     limit, _ = own.worker().rlimit(psutil.RLIMIT_AS)
-    given_back = 1 << 24  # by how much the worker's memory may have shrunk since the limit was set
+    given_back = 1 << 24  # bytes by which the worker's memory may have shrunk since the limit was set
     assert 0 <= limit - own.worker().memory_info().vms <= (1 << 30) + given_back
     answer = own.post("/v1/transfer", bomb(4400, 4400), bomb(4400, 4400))
     assert answer.status_code == 413

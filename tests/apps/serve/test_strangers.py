@@ -171,7 +171,7 @@ def test_answers_that_clients_do_not_read_take_no_memory(serve) -> None:
         return taken
 
     first = asked(1)
-    assert asked(4) - first < 12 << 20  # the three further pictures have 48 MB
+    assert asked(4) - first < 12 << 20  # the pictures of the three further answers have 36 MB
 
 
 # Answers
