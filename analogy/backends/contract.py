@@ -485,7 +485,7 @@ class Backend(Protocol):
     # neighbour. On coarser grids there are two more planes of couplings: to the neighbour at the
     # lower right ("falling"), and between the right and the lower neighbour ("rising"). A coupling
     # is zero where there is no neighbour in its direction. A is the form's matrix, and A u is half
-    # the form's gradient. `f` and `u` (3, H, W) have three channels.
+    # the form's gradient. In the equation A u = f, `f` and `u` (3, H, W) have three channels.
 
     def coarsen(self, form: Array) -> tuple[Array, Array]:
         """Return interpolation weights (8, HC, WC) and the form (5, HC, WC) of the coarser grid.

@@ -62,7 +62,7 @@ class Multigrid:
     form
         (3, H, W) float32, see `Backend`.
     between_steps
-        Called between the steps that make the grids.
+        Function that is called between the steps that make the grids, to report progress.
     """
 
     f: Array
