@@ -66,7 +66,7 @@ def seams(
     y0: Int64, y1: Int64, nnf: Int32s, b: Float32s, picture: Float32s, ha: Int64, wa: Int64, hb: Int64, wb: Int64,
     frames: Int32s, frame_count: Int64, patch_radius: Int64, out: Float32s,
 ) -> None:  # fmt: skip
-    """Write the voted differences minus the differences of the picture (see `Backend.seams`)."""
+    """Write voted differences of neighbours minus those of the picture (see `Backend.seams`)."""
     for y in range(y0, y1):
         for x in range(wa):
             p = y * wa + x
