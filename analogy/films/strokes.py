@@ -56,9 +56,9 @@ canvas and the artefacts of JPEG files have about as much.
 _LEAST = 1.0
 """Detail, in squared grey levels, added to both terms of a ratio to avoid a division by zero."""
 _LEAST_GAIN = 0.5
-"""Lower limit of the factor by which `_with_detail` changes the root of `_detail`."""
+"""Lower limit of the factor by which `_with_detail` changes the contrast of detail."""
 _MOST_GAIN = 2.0
-"""Upper limit of the factor by which `_with_detail` changes the root of `_detail`."""
+"""Upper limit of the factor by which `_with_detail` changes the contrast of detail."""
 _WINDOW = 33
 """Side of the square over which `_around` averages, twice in succession, in pixels."""
 _SHARPENING = 1.6

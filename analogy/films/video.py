@@ -114,7 +114,7 @@ class VideoFrames:
         self._index = {time: index for index, time in enumerate(self.times)}
         self._cache: OrderedDict[int, Picture] = OrderedDict()
         self._coming: Iterator[Any] = iter(())
-        self._last = len(self.times)  # index of the frame decoded last; at first, one from which `read` seeks
+        self._last = len(self.times)  # index of the frame decoded last; the first value makes `read` seek
         for remark in self._remarks():
             _log.warning("%s: %s", path, remark)
 

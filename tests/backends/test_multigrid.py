@@ -69,7 +69,7 @@ def interpolation(form):
 
 
 def inside(form):
-    """Return two slices of the coarse grid: its positions that the finer grid also has."""
+    """Return slices of rows and columns that cut off those added to make the coarse sides odd."""
     _, h, w = form.shape
     return slice(h // 2 + 1), slice(w // 2 + 1)
 
