@@ -112,7 +112,7 @@ TERMS = {"linear": 1.0, "relational": 4.0, "ranking": 2.0, "norm": 0.5}
 GROUPS = {"cpu": 1, "cuda": 16}
 """Kind of device -> number of groups of crops in a step (see `distill_crops.SIDES`)."""
 DIRECTION_CROPS = 128
-"""Number of crops of each size, in no special look, that give the teacher's principal directions."""
+"""Number of crops of each size, in no special look, for the teacher's principal directions."""
 PEAK_RATE = {"muon": 8e-3, "adamw": 5e-3}
 """Optimiser -> its highest learning rate, if `--rate` is 1."""
 WARM_UP = 100

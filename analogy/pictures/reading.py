@@ -383,7 +383,8 @@ def _from_pil(image: Image.Image, samples: Array | None, label: str, grounded: b
 
     `samples`, (H, W, bands) uint16, are its pixels if the file has 16 bits; otherwise None.
     """
-    icc = image.info.get("icc_profile") if image.mode != "LAB" else None  # the profile does not describe the RGB that Pillow makes of Lab
+    # The profile of a Lab file does not describe the RGB that Pillow makes of it.
+    icc = image.info.get("icc_profile") if image.mode != "LAB" else None
     transparent = image.info.get("transparency")  # for PNG, the colour of transparent pixels
     alpha: Array | None = None
     if samples is None and image.mode.startswith("I;16"):
