@@ -14,15 +14,15 @@ from typing import Any
 def prepare() -> None:
     """Open the null device for closed standard streams, and let standard output print any text.
 
-    If standard error were closed, the next file that is opened would get its descriptor, and the
-    messages of libraries would go into that file. Standard output escapes characters that its
-    encoding lacks, which can occur in file names.
+    If standard error were closed, the next file that is opened would get the descriptor 2, the
+    number of standard error, and the messages of libraries would go into that file. Standard output
+    escapes characters that its encoding lacks, which can occur in file names.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the system assigns the lowest free number, which is this one
+            os.open(os.devnull, os.O_RDWR)  # `open` takes the lowest free number, which is `number`
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 (stays open for the rest of the run)
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -53,10 +53,11 @@ The sum of their squares, |u|^2, fits into int16.
 MOST_PATCH = 7
 """Largest side of a patch for which the kernels' sums are exact, in positions.
 
-The sum of 49 products, each at most about 2 ONE^2, is less than 2^31, so it fits into an int32.
+A patch of this side has 49 positions. The scalar product of the joined features of two positions is
+at most about 2 ONE^2, so the sum of 49 of them is less than 2^31 and fits into an int32.
 """
 ROUNDING = 2.0**-20
-"""Relative error that is larger than the error of a few float32 operations."""
+"""Margin for the rounding errors of a few float32 operations, relative to the values."""
 
 HASH_SEED, HASH_ITERATION, HASH_PIXEL, HASH_STEP = 0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F
 """Factors of seed, iteration, pixel and step in `hash32`, which makes the random numbers."""
@@ -121,8 +122,8 @@ class Backend(Protocol):
         d(p, q) = - (sum_o  a[p + o] . b[q + o]) / n / ONE^2
 
     The sum is computed exactly. Then it is rounded to float32, and each of the two quotients is
-    rounded to float32. The sum must be less than 2^31, which holds for unit vectors in fixed point
-    and patches up to `MOST_PATCH`.
+    rounded to float32. The sum must be less than 2^31, which holds for joined features and patches
+    up to `MOST_PATCH`.
     """
 
     @property
@@ -393,8 +394,8 @@ class Backend(Protocol):
         """Run several searches that do not depend on each other, and return their results.
 
         On a GPU, one launch runs the passes of two consecutive generators if both passes have the
-        same kind, and the arguments that are not arrays allow it (see `Launch.fits` in
-        `cuda_launch.py`).
+        same kind, the same unit, and the same values of the arguments that such a launch takes only
+        once (see `Launch.fits` in `cuda_launch.py`).
         """
         ...
 
@@ -430,23 +431,24 @@ class Backend(Protocol):
         colour at a joint, which the differences of `picture` contain. Channels 0 to 2 of the result
         hold the differences along rows, and channels 3 to 5 hold those along columns. Channels 6
         and 7 hold the squared lengths of these two vectors. A difference that would cross the
-        border of the picture is zero. All channels are zero at a position if all patches that vote
-        for it, for its right and for its lower neighbour have the same offset. Two of these patches
-        may have matches in different frames. The caller must leave enough empty rows between the
-        frames that the offsets then differ.
+        border of the picture is zero. All channels are zero at a position if the patches that vote
+        for it, for its right neighbour or for its lower neighbour all have the same offset. Two of
+        these patches may have matches in different frames. The caller must leave enough empty rows
+        between the frames that the offsets then differ.
         """
         ...
 
     def keep_edges(self, steepness: Array, seams: Array, edge: float, jump: float, labels: Array | None = None,
                    tick: Tick | None = None) -> None:  # fmt: skip
-        """Reduce `seams` (H, W, 8) in place where a change of colour at a joint is an edge.
+        """Reduce `seams` (H, W, 8) in place where a jump of colour at a joint is taken for an edge.
 
         Each difference is multiplied by the smaller of two factors 1 / (1 + (s / threshold)^2). In
         the first factor, s is the steepness, and the threshold is `edge`. `steepness` (h, w) is
         that of the content; it is interpolated if (h, w) is not (H, W). In the second factor, s is
         the largest squared length (channel 6 or 7) along the same axis in the 3 x 3 positions
         around the position, and the threshold is `jump`. Each difference lies between two
-        positions. It becomes zero if `labels` (H, W) int32 differ within one position of these two.
+        positions. It becomes zero if `labels` (H, W) int32 are not all equal at these two and at
+        the positions that touch one of them, along a side or at a corner.
         """
         ...
 
@@ -474,7 +476,7 @@ class Backend(Protocol):
         correction c changes a value v by c r / (c^4 + r^4)^(1/4), which is about c if c is small,
         and always less than r. Here r is the distance from v to the limit (0 or 1) towards which c
         leads, or twice the distance from v to the nearer limit if that is less. So black ink and
-        white paper do not change, and highlights end without an edge.
+        white paper do not change, and the correction makes no edge where black or white begins.
         """
         ...
 
@@ -501,9 +503,9 @@ class Backend(Protocol):
         the weights of a position are scaled so that their sum is one.
 
         The form is P^T A P (Galerkin). A coupling k between two fine positions contributes -k q_a
-        q_b to the coupling between the corners a and b, where q_a is the difference of the weights
-        with which the two positions take the value of a. The mass is P^T m. In a row or column that
-        was added to make a side odd, the mass is 1.
+        q_b to the coupling between the corners a and b, where q_a is the weight of a in the
+        interpolation at the one position, minus the weight of a in that at the other. The mass is
+        P^T m. In a row or column that was added to make a side odd, the mass is 1.
         """
         ...
 

@@ -168,7 +168,7 @@ class CudaBackend:
             except Exception as error:  # the exceptions of ONNX Runtime share no public base class
                 if not is_shortage(error):
                     raise
-                with self.active():  # the run may succeed when CuPy has freed the memory that it reserves
+                with self.active():  # with the memory that CuPy frees here, the next run may succeed
                     self.xp.get_default_memory_pool().free_all_blocks()
                 session.run_with_iobinding(binding, options)
 
@@ -322,7 +322,7 @@ class CudaBackend:
         return Launch("random_search", a.shape[:2], own, (*shared, *counters, float(max_product)), unit, result)
 
     def _maps(self, a: Any, b: Any, nnf: Any, patch: int, frames: Any) -> tuple[Unit, tuple[Any, ...], tuple[Any, ...]]:
-        """Return a pass's unit, and the first of its arguments `Launch.own` and `Launch.shared`."""
+        """Return the unit of a pass, and how its `Launch.own` and its `Launch.shared` begin."""
         unit = unit_of(a.shape[2], a, b)
         own = a, b, nnf, frames, *a.shape[:2], *b.shape[:2], _count(frames)
         return unit, own, (unit.per_position, patch // 2)

@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from typing import Any
 
 _FLAGS = 64
-"""Number of checks for values that are not finite whose flags are allocated and read together."""
+"""Number of checks of one thread whose flags are allocated and read together."""
 
 
 class _Required(threading.local):
@@ -66,11 +66,11 @@ class Queue:
     def active(self) -> Iterator[None]:
         """Make the device and the stream current in the calling thread until the context ends.
 
-        The stream first waits for the work that the thread has started on its current streams, that
-        of the current device and that of this device. At the end of the context, these two streams
-        wait for the work in the context, and the device and the stream that were current before are
-        current again. If a check (`flag`) has failed, the outermost `active` raises the error of
-        this check.
+        The stream first waits for the work that the thread has started on two streams: the current
+        stream of the current device, and the current stream of this device. At the end of the
+        context, these two streams wait for the work in the context, and the device and the stream
+        that were current before are current again. If a check (`flag`) has failed, the outermost
+        `active` raises the error of this check.
         """
         if self.is_active():
             yield

@@ -18,8 +18,8 @@
 // instead of 9 if its tile has 4 x 2 positions (32 lanes), and about 2 times if its tile has 8 x 4 positions (8 lanes).
 // All candidates of a position compare the same patch of A, which stays in the L1 cache. A candidate that was tried
 // already is skipped. A candidate is rejected as soon as the rows of its patch that have been read show that it cannot
-// be accepted. For each row of a patch, a lane computes width * C / lanes products, and takes part in log2(lanes)
-// shuffles for their sum.
+// be accepted. For each row of a patch, a lane computes P * C / lanes products, and takes part in log2(lanes) shuffles
+// for their sum.
 
 // cuda_launch.py defines UNIT and WARP, and the constants that the Python code uses, too: ONE, HALF, ROUNDING, TINY,
 // and the factors of the hash.
@@ -165,9 +165,10 @@ __device__ __forceinline__ bool allowed(const int* __restrict__ labels_a, const 
 
 // Kernels of the search follow. Each has a second form, `.._twice`, that runs one pass of each of two independent
 // searches in one launch, for instance of the search from A to B' and of the search from B' to A. blockIdx.z says which
-// search a block works on. MAPS(k) declares the parameters for the maps and the field of search k, and FIELD(k) those
-// for its distances and labels before the pass and for its results. THESE_MAPS(k) and THIS_FIELD(k) pass these
-// parameters to a function. Null pointers mean that there are no labels, no frames or no previous field.
+// search a block works on. MAPS(k) declares the parameters for the features, the field and the frames of search k, and
+// their sizes. FIELD(k) declares those for the distances of the field, for the labels, and for the new field and its
+// distances. THESE_MAPS(k) and THIS_FIELD(k) pass these parameters to a function. Null pointers mean that there are no
+// labels, no frames or no previous field.
 #define MAPS(k)                                                                                                        \
   const Fixed *__restrict__ a##k, const Fixed *__restrict__ b##k, const Match *__restrict__ nnf##k,                    \
       const Frame *__restrict__ frames##k, int ha##k, int wa##k, int hb##k, int wb##k, int count##k
@@ -366,7 +367,7 @@ extern "C" __global__ void energy(const UNIT* __restrict__ f, float* __restrict_
   square = g.sum(square);
   if (g.lane != 0) return;
   out[p] = square;
-  // Most positions need no atomic operation, which is slow, because of the comparisons below. Another thread may change
+  // Atomic operations are slow. Because of the comparisons below, most positions need none. Another thread may change
   // an extreme between a comparison and the atomic operation. The atomic operation compares again, so the result is
   // right.
   const volatile unsigned* so_far = extremes;

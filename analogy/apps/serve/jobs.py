@@ -155,7 +155,7 @@ class Jobs:
         return job.wanted and (not job.ended or job.state == "done")
 
     def _clear(self, job: Job) -> None:
-        """Delete the folder of an ended job, unless clients can download its files or do so now."""
+        """Delete an ended job's folder, unless clients can download its files or are doing so."""
         if job.ended and not job.readers and not self.keeps(job):
             shutil.rmtree(job.folder, ignore_errors=True)
 

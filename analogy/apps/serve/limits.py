@@ -12,9 +12,9 @@ class Limits:
     Attributes
     ----------
     connections : int
-        Maximum number of open connections. A further connection replaces, among those that wait
-        for their client, the one that has received nothing for longest. At most half of the
-        connections can follow jobs.
+        Maximum number of open connections. If a client opens one more, the service closes one of
+        those whose client has to send or read something: the one from which it has received nothing
+        for longest. At most half of the connections can receive reports on the progress of jobs.
     head_seconds : float
         Time, in seconds, within which the head of a request, a form without pictures, and the next
         part of any request must arrive.

@@ -28,7 +28,7 @@ _log = logging.getLogger("analogy.serve")
 _spawn = multiprocessing.get_context("spawn")
 
 ENDING = "the service is being shut down; try again later"
-"""Error for a job that is not done because the service is ending."""
+"""Error for a job that the service drops or refuses because it is ending."""
 CANCEL_GRACE_SECONDS = 5.0
 """Seconds that a worker is given to stop a cancelled job before its process is killed."""
 _READING = "reading"
@@ -106,7 +106,7 @@ class Pool:
         self._workers: list[_Worker] = []
         self._failures = 0
         self._first_ready: asyncio.Future[None] | None = None
-        """Future that ends when a worker is ready, or fails to start before any other is ready."""
+        """Future that succeeds when a worker is ready, and fails if a worker ends before that."""
         self._seconds = 1.0
         """Moving mean of the time of a job, in seconds."""
 
@@ -281,7 +281,7 @@ class Pool:
                 self._limit_time(each, job, reading=True)
                 job.notify()
         for job in self._queue:
-            job.notify()  # fewer jobs are ahead of it now
+            job.notify()  # clients see that fewer jobs are ahead of it now
 
     def _limit_time(self, own: _Worker, job: Job, reading: bool = False) -> None:
         """Set a timer that kills a worker if it is still doing this job when its time is up.

@@ -26,7 +26,7 @@ The event loop accepts up to this number of connections in one step.
 _CLOSING_SECONDS = 3.0
 """Seconds that clients are given to read their answers when the service ends.
 
-This is less than the 5 seconds after which uvicorn logs an error.
+This is less than the 5 seconds after which uvicorn logs an error about unfinished answers.
 """
 _TICKS = 10
 """Number of calls of `Server.on_tick` per second."""

@@ -67,7 +67,7 @@ def run(connection: Connection, engine: EngineArguments, worker_bytes: int) -> N
     worker_bytes : int
         Memory, in bytes, that the worker may use in addition to the loaded model.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the service ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches the workers, but the service ends them
     with suppress(OSError):  # if memory is short, Linux must kill a worker, not the service
         Path("/proc/self/oom_score_adj").write_text("1000")
     with suppress(EOFError, OSError, KeyboardInterrupt):
@@ -99,7 +99,7 @@ def _limit_memory(engine: Engine, most: int) -> None:
 
         if engine.backend.xp is np and hasattr(resource, "RLIMIT_AS"):
             taken = psutil.Process().memory_info().vms
-            with suppress(OSError, ValueError):  # raised if the system allows less
+            with suppress(OSError, ValueError):  # raised if the system sets a lower limit
                 resource.setrlimit(resource.RLIMIT_AS, (taken + most, taken + most))
 
 
