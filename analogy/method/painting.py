@@ -38,8 +38,8 @@ PIXEL_REFINEMENT: dict[str, Any] = {
 }
 """Arguments of `nnf.search` that refine an enlarged field on the pixels.
 
-The radius of the random search is small, and a propagation follows the random search, so that
-pieces stay whole.
+So that pieces stay whole, the random search has a small radius, and the propagation follows it
+instead of preceding it (`first_jumps` is empty).
 """
 
 

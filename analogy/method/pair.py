@@ -260,7 +260,7 @@ class Uploads:
 
 
 def network_input(backend: Backend, pixels: Array, working: Size) -> Array:
-    """Return the pixels (H, W, 3) uint8 of a picture at its working size, for the network.
+    """Return the pixels (H, W, 3) uint8 of a picture, resized to its working size for the network.
 
     The result is (*working, 3) float32 in 0..1, an array of the backend.
     """

@@ -196,7 +196,7 @@ class WLS:
                 break
             backend.combine(1.0, z, rho / rho_before, p)
             rho_before = rho
-            grids.residual(None, p, q)  # q = - A p
+            grids.residual(None, p, q)  # q = - A p, where A is the matrix of the system
             step = -rho / float(xp.vdot(p, q))
             backend.combine(step, p, 1.0, u)
             # The error is estimated as the sum of all later corrections, on the assumption that the

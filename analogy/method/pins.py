@@ -216,7 +216,7 @@ def _read_file(path: str | os.PathLike[str], read: Callable[[str, int], bytes]) 
     try:
         header, rows, separator = read_csv(io.BytesIO(read(os.fspath(path), _MOST_BYTES)))
         columns = [*HEADER, EXAMPLE] if EXAMPLE in header else HEADER
-        if sorted(filter(None, header)) != sorted(columns):  # `_coordinate` refuses cells without a column name
+        if sorted(filter(None, header)) != sorted(columns):  # `_coordinate` refuses rows with more cells
             found = shown(",".join(header)) if header else "nothing"
             raise SettingsError(
                 f"its first line is {found}; it must be {','.join(HEADER)}, and with several B' "
@@ -225,7 +225,7 @@ def _read_file(path: str | os.PathLike[str], read: Callable[[str, int], bytes]) 
         order = [header.index(name) for name in columns]
         table = [row for _, row in rows]
         decimal = decimal_separators([cell for row in table for cell in row])
-        if separator == ",":  # a comma separates the cells, so a point is a decimal separator
+        if separator == ",":  # cells are separated by commas, so a point in a number is its decimal separator
             decimal += "."
         pins = [
             [_coordinate(row, index, cell, columns, decimal) for cell in order] for index, row in enumerate(table, 1)

@@ -76,8 +76,9 @@ def remove_seams(
     voted
         (H, W, 3) float32 in 0..1, the voted picture.
     steepness
-        (h, w) float32, `Backend.steepness` of the content at its working size. `EPSILON` is in
-        pixels of the working size, so that a picture looks the same at every full size.
+        (h, w) float32, `Backend.steepness` of the content at its working size (h, w). `EPSILON`
+        is converted from pixels of this size to pixels of `voted`, so that a picture looks the same
+        at every full size.
     labels
         (H, W) int32, the labels of the content (see `Backend.keep_edges`), or None.
     tick

@@ -27,10 +27,10 @@ _GAP = MOST_PATCH
 have their matches in different frames.
 """
 _PINNED = np.float32(4)
-"""Amount that is subtracted from the patch distance of a pin's example when an example is chosen.
+"""Amount that is subtracted from the patch distance of a pin's example at the pinned position.
 
-Two patch distances differ by at most 4. So positions around a pin get the pin's example, unless
-that example fits far worse there.
+It counts in the sums (see `_WINDOW`) of the positions around the pin. Two patch distances differ by
+at most 4. So these positions get the pin's example, unless that example fits far worse there.
 """
 _WINDOW = 1
 """Radius of the square whose distances are summed to choose an example, in positions.
@@ -144,7 +144,7 @@ class Sheet:
         index = self.picture_of(backend, field)
         # The index of the picture has to be resampled like the field. So it is passed as the row of
         # a match in an imaginary picture. For each index this picture has one row before the
-        # resampling, and two rows after it.
+        # resampling, and two rows after it, so half of the resampled row is the index.
         parents = resample(xp.stack([index, xp.zeros_like(index)], axis=2), (count, 1), (2 * count, 2))[..., 0] // 2
         found = xp.zeros((*parents.shape, 2), np.int32)
         for k, (before, after) in enumerate(zip(self.sizes, other.sizes, strict=True)):

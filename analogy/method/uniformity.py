@@ -33,8 +33,8 @@ from .sheets import Sheet
 LEVELS = (5, 4)
 """Levels at which a field is spread over more of the source.
 
-At finer levels, spreading would break pieces up, and the vote of many small pieces would be as flat
-as the field's vote without spreading.
+At finer levels, spreading would break pieces up. The vote would then be a mean over many small
+pieces, and as flat as without spreading.
 """
 PASSES = 6
 """Number of search iterations that spread a field, after the usual search of a level."""

@@ -95,7 +95,7 @@ def _of_message(data: memoryview, within: dict[int, str], depth: int) -> Iterato
         kind = within.get(number)
         if kind is None or isinstance(value, int):
             continue
-        if kind == "entry":  # the fields of an entry are key = 1, value = 2
+        if kind == "entry":  # an entry of external_data: key = 1, value = 2
             entry = {
                 key: bytes(text).decode("utf-8", "replace") for key, text in fields(value) if not isinstance(text, int)
             }
@@ -156,9 +156,10 @@ def check_graph(path: Path, card: Card, session: Any) -> None:
 
 
 def _fits(shape: Sequence[int | str | None], channels: int | None, axis: int) -> bool:
-    """Return whether a graph's `shape` fits (1, channels, height, width) with any height and width.
+    """Return whether the `shape` of an input or output has these channels and no fixed size.
 
-    The channels are at `axis`. Without `channels`, `shape` must be that of a scalar.
+    It must be (1, channels, height, width), with the channels moved to `axis`. Without `channels`,
+    it must be that of a scalar.
     """
     if channels is None or len(shape) != 4:
         return channels is None and not shape

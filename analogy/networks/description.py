@@ -22,7 +22,7 @@ A 2 x 2 max pooling comes before each `convN_1`, except before `conv1_1`.
 """
 
 FOURTH = ("conv3_4", "conv4_4")
-"""Convolutions that VGG-16 does not have; a network that has neither counts as VGG-16."""
+"""Two convolutions that VGG-16 lacks; a network that has neither of them counts as VGG-16."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ from .models import GRAPHS, WEIGHTS, write_model
 try:
     from onnx import ModelProto, checker, helper, numpy_helper
     from onnx.external_data_helper import set_external_data
-except ImportError as error:  # pragma: no cover - only the message matters
+except ImportError as error:  # pragma: no cover - it only adds advice
     raise ModelError(
         'converting weights to a model needs the package "onnx": pip install "deep-image-analogy[export]"'
     ) from error

@@ -52,8 +52,8 @@ class Contents:
     layers : list of Layer
         The convolutions up to conv5_1.
     preprocessing : callable
-        Function that returns mean, std and bgr for `Network`, or None if the graph contains no
-        preprocessing.
+        Function that returns mean, std and bgr for `Network`. The function returns None if the
+        graph contains no preprocessing.
     channels_last : bool
         True if the input of the graph is NHWC, as in a Keras model that tf2onnx converted.
     """

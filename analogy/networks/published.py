@@ -49,7 +49,7 @@ class PublishedFile:
         return f"{self.name} ({', '.join([*size, *(f'{kind} {digits}' for kind, digits in self.checksums.items())])})"
 
     def mismatch(self, path: Path) -> str:
-        """Return how the file at `path` differs from this file, in words; "" if they are equal."""
+        """Return in words how the file at `path` differs from the published one; "" if equal."""
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
         if self.size not in (None, size):
@@ -160,7 +160,7 @@ def published(name: str) -> Published:
 
 
 def identify(path: Path, names: tuple[str, ...] | None = None) -> tuple[str, PublishedFile] | None:
-    """Return the published file that equals the file at `path`, after the name of its model.
+    """Return the name of a model, and its published file that equals the file at `path`.
 
     Returns None if there is no such published file. Only the files of the models with these `names`
     are compared, by default those of all published models.

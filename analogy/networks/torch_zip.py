@@ -30,7 +30,7 @@ _MAX_SIDES = 16
 """Largest number of dimensions of a tensor that is accepted."""
 _STORAGES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "BFloat16Storage": "bfloat16",
              "LongStorage": "<i8", "IntStorage": "<i4", "ByteStorage": "u1", "BoolStorage": "?"}  # fmt: skip
-"""Type of a storage in PyTorch -> dtype in NumPy; "bfloat16" stays, as NumPy lacks it."""
+"""Type of a storage in PyTorch -> dtype in NumPy, or "bfloat16", which NumPy lacks."""
 
 
 class _Tensor(NamedTuple):
@@ -50,7 +50,7 @@ class _Tensor(NamedTuple):
 class _RebuildTensor:
     """Replacement of PyTorch's function that builds a tensor."""
 
-    __slots__ = ()  # a pickle may set attributes of an object that it looks up, so this object has none
+    __slots__ = ()  # a pickle can set the attributes of an object that it looks up, so this object cannot have any
 
     def __call__(self, storage: tuple[str, str], offset: int, shape: Any, strides: Any, *_: Any) -> _Tensor:
         dtype, key = storage

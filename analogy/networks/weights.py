@@ -59,7 +59,7 @@ number.
 Found = tuple[dict[str, np.ndarray], str | Callable[[], Mapping[str, Any]]]
 """Weights under the names of `Network`, and their usual preprocessing.
 
-The preprocessing is a key of `PREPROCESSING`, or a function that returns settings like its values.
+The preprocessing is a key of `PREPROCESSING`, or a function that returns `mean`, `std` and `bgr`.
 """
 
 
@@ -246,7 +246,7 @@ def _from_names(names: list[str], load: Callable[[str], Any], ndim: Callable[[st
 
     torchvision's names are `features.0.weight` .., this project's `conv1_1.weight` ... In
     torchvision's numbers, a convolution with its ReLU counts as two layers, and a pooling as one.
-    So a convolution whose number is 3 above the previous number begins a new level.
+    So a convolution begins a new level if its number is 3 above that of the convolution before it.
     """
     plain = {name.removeprefix("module."): name for name in names}
     if "conv1_1.weight" in plain:
