@@ -1,4 +1,4 @@
-"""Plan of a painted film: from which keys each frame is painted, and in how many steps.
+"""Plan of a painted film: from which keys each frame is painted, and the steps of the progress.
 
 This module neither reads nor paints pictures.
 """
@@ -53,13 +53,12 @@ class Stretch:
         return (index - self.before) / (self.after - self.before)
 
     def steps(self, wanted: Sequence[int]) -> int:
-        """Return the number of steps that painting the `wanted` frames needs.
+        """Return the number of steps of the progress while the `wanted` frames are painted.
 
         There must be at least one wanted frame, and they must be in order. Carrying a key needs
         one step for each frame from the key's own frame to the wanted frame that is farthest from
-        it; both of these frames count. If the
-        stretch is painted only from a later key, each wanted frame needs another step, in which
-        its stored painting is read.
+        it; both of these frames count. If the stretch is painted only from a later key, each wanted
+        frame needs another step, in which its stored painting is read.
         """
         forwards = len(wanted) if self.before is None else wanted[-1] - self.before + 1
         backwards = 0 if self.after is None else self.after - wanted[0] + 1

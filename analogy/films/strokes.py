@@ -42,10 +42,10 @@ With this weight, the difference between two pieces is spread over three pixels,
 width of a thin stroke.
 """
 _OUTLINE = 0.4
-"""Length of the colour difference across a joint at which half of a correction is applied.
+"""Length of the colour difference across a joint at which `_join` halves the gradient's change.
 
-Each channel is 0 to 1. A large difference may be an outline in the film, so the share of the
-correction that is applied falls as the difference grows.
+Each channel is 0 to 1. A large difference may be an outline in the film, so the share of the change
+that is applied falls as the difference grows.
 """
 _GRAIN = 10.0
 """Detail (root of `_detail`, in grey levels) that is halved if the place is wrong by one pixel.
@@ -111,7 +111,7 @@ def _joints(flow: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _average(picture: np.ndarray, key: np.ndarray, flow: np.ndarray, joints: list[np.ndarray]) -> None:
-    """Replace each pixel of `picture` near a joint by its mean colour in the pieces that meet."""
+    """Replace each pixel of `picture` near a joint by a mean (see `_REACH`)."""
     near = joints[0] | joints[1]
     near[1:] |= joints[0][:-1]
     near[:, 1:] |= joints[1][:, :-1]

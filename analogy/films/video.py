@@ -26,9 +26,9 @@ _log = logging.getLogger("analogy")
 _CACHED = 128 << 20
 """Size to which the cache of decoded frames is limited, in bytes.
 
-The cache may be larger, since it holds four frames of any size, and since alpha does not count. A
-video can only be decoded forwards, from one of its keyframes. The cache makes it fast to read
-frames backwards, too.
+The cache may be larger, since it may always hold four frames, however large they are, and since
+alpha does not count. A video can only be decoded forwards, from one of its keyframes. The cache
+makes it fast to read frames backwards, too.
 """
 _MOST_FRAMES = 1 << 20
 """Largest accepted number of frames of a video: twelve hours at 24 frames per second.
@@ -163,8 +163,8 @@ class VideoFrames:
         bits = max((part.bits for part in form.components), default=8) if form else 8
         if transfer:
             yield (
-                f"its colours are HDR ({transfer}); they are painted as they are stored, with 8 of {bits} bits, so a "
-                "key needs the same colours; to use other keys, convert the video to SDR first"
+                f"its colours are HDR ({transfer}); they are painted as they are stored, with 8 of {bits} bits, so "
+                "a key must store its colours in the same way; to use other keys, convert the video to SDR first"
             )
         elif bits > 8:
             yield f"its colours have {bits} bits per channel; they are painted with 8"

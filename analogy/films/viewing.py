@@ -28,7 +28,7 @@ _CONTACT_GAP = 12
 
 
 def prepare_film(clip: Clip, path: Path, rate: Fraction, side_by_side: bool = False) -> PreparedVideo:
-    """Find out, before frames are painted, how they can be written as a video.
+    """Find out, before frames are painted, how the painted film can be written as a video.
 
     Parameters
     ----------

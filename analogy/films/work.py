@@ -55,7 +55,7 @@ def alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         # The file is deleted while it is locked. So if another run has opened it and gets the
-        # lock next, that run finds the file gone.
+        # lock next, that run finds the file gone, and makes a new one.
         with suppress(OSError):
             path.unlink()
         os.close(file)
@@ -118,7 +118,7 @@ class Store:
             self._file.seek(index * self._bytes)
             self._file.write(hashlib.sha256(content).digest())
             self._file.write(content)
-            self._file.flush()  # before a state is saved that refers to this array
+            self._file.flush()  # a state that refers to this array may be saved next
         except OSError as error:
             raise OutputError(
                 f"the frames painted from the later key cannot be stored ({reason(error)}); "

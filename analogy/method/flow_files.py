@@ -25,7 +25,7 @@ FLO_MAGIC = b"PIEH"
 MOST_POSITIONS = 178_956_970
 """Maximum number of positions of a field that `read` accepts.
 
-Pillow refuses pictures with more pixels than this number.
+Pillow refuses pictures with more pixels, so the field of a picture file is never larger.
 """
 _BYTES = 150
 """Memory per position, in bytes, that reading and colouring a field takes."""

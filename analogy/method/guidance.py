@@ -40,7 +40,7 @@ _MOST_NAMED = 8
 If there are more, a single line gives their number and two of them.
 """
 IGNORED = -1
-"""Label of positions whose colour does not occur in the masks of the other side."""
+"""Label of positions whose colour the other side (A, or all B' together) does not have."""
 UNLABELLED = -2
 """Label of transparent positions."""
 _OPAQUE = 128
@@ -51,7 +51,7 @@ It is below 255 because brushes with soft edges leave half-transparent pixels ar
 _NO_LABEL = 1 << 24
 """Label of unlabelled positions of a source during a search; no position of a content has it."""
 _FINE = _NO_LABEL + 1
-"""Label of the first colour that needs 16 bits per channel; other such colours follow it."""
+"""Label of the first colour that needs 16 bits per channel; others get the next numbers."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Labels:
         return replace(self, sources=(self.sources[index],))
 
     def reversed(self) -> Labels:
-        """Return the labels of the other direction, for labels with one source."""
+        """Return the labels with the content and the source exchanged; there must be one source."""
         (source,) = self.sources
         return replace(self, content=source, sources=(self.content,))
 
@@ -88,8 +88,9 @@ class Labels:
         """Return the labels for a search, of a content of size `content` and of sources on `sheet`.
 
         A negative label matches anything. A position of the content that has no label gets a
-        negative label. So does a position of either side whose label no longer occurs on the other
-        side at this size. A position of a source that has no label gets `_NO_LABEL`.
+        negative label. So does a position of the content or of a source whose label is no longer
+        found on the other side (in the sources, or in the content) at this size. A position of a
+        source that has no label gets `_NO_LABEL`.
         """
         own = _resize_nearest(self.content, content)
         laid = [_resize_nearest(labels, size) for labels, size in zip(self.sources, sheet.sizes, strict=True)]
@@ -133,9 +134,9 @@ class LabelMaps:
 def read_labels(mask_a: Any, masks_b: Sequence[Any] | None, size_a: Size, sizes_b: Mapping[str, Size]) -> Labels | None:
     """Read the label pictures of A and of each B'.
 
-    Pixels that are more than half transparent have no label. A colour that only one side has is
-    ignored. Ignored colours, and masks that forbid no match, are logged. Colours with 16 bits per
-    channel are different labels if they differ in any bit.
+    Pixels that are more than half transparent have no label. A colour that only one side has (A, or
+    the B') is ignored. Ignored colours, and masks that forbid no match, are logged. Colours with 16
+    bits per channel are different labels if they differ in any bit.
 
     Parameters
     ----------

@@ -9,8 +9,8 @@ smaller. `hold` changes the stored distances before the search begins:
   patch distance minus a bonus.
 
 The search then behaves as if the bonus were part of the patch distance: a stored distance only
-falls during the search, so a match with a bonus that has been replaced would lose again.
-`Held.restore` puts the true patch distances back after the search.
+falls during the search, so a match that has been replaced would be rejected later even with its
+bonus. `Held.restore` puts the true patch distances back after the search.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ REACH = 8
 At finer levels the radius covers the same part of the picture.
 """
 NEAR = np.float32(0.25)
-"""Limit of the first bonus for a match with the nearest pin's offset, in units of patch distance.
+"""Upper limit of one of two bonuses for a match with a pin's offset, in units of patch distance.
 
-From this limit at the pin, the bonus falls quadratically with the distance from the pin, to 0 at
-REACH + 1 positions, at every level. So at fine levels it acts only close to the pin. For
-comparison, a perfect match has the patch distance -2.
+The bonus is near this limit beside the pin, and falls quadratically with the distance from the pin,
+to 0 at REACH + 1 positions of the present level. So at fine levels it acts only close to the pin.
+For comparison, a perfect match has the patch distance -2.
 """
 FAR = np.float32(0.02)
-"""Limit of the second bonus for a match with the nearest pin's offset, in units of patch distance.
+"""Upper limit of the other bonus for a match with a pin's offset, in units of patch distance.
 
-This bonus is added to the first, and falls linearly with the distance from the pin. It becomes 0
-one position beyond the radius in which positions may take the pin's offset. It is small, so it
+This bonus is added to that of `NEAR`, and falls linearly with the distance from the pin. It becomes
+0 one position beyond the radius in which positions may take the pin's offset. It is small, so it
 decides only between matches of nearly equal patch distance.
 """
 _FIXED = np.float32(-1e3)
@@ -193,8 +193,7 @@ def _proposals(
     `frames` is (K, 3), see `Backend`; one picture has one frame. The results are the positions
     (n, 2); their matches (n, 2), each of which is the position plus the offset of the nearest pin;
     and the bonus (n,) float32. At the pins themselves the bonus is -1, which marks a fixed match.
-    Positions whose match would lie outside the pin's frame are left
-    out.
+    Positions whose match would lie outside the pin's frame are left out.
     """
     away, nearest = np.full(size_a, np.inf, np.float32), np.zeros(size_a, np.int32)
     for index, (y, x) in enumerate(pins[:, :2].tolist()):

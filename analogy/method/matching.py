@@ -200,9 +200,9 @@ class Search:
         """Search the field of a level by PatchMatch, with the constants of that level.
 
         The constants are the patch size and the search radius. If `settings.uniformity` is above 0,
-        the field is then spread at the levels `uniformity.LEVELS`. `joined` holds the joined
-        features of each half (see `Backend.join`). The search is a generator of passes for
-        `Backend.run_together`.
+        the field is then spread over more of the sources at the levels `uniformity.LEVELS`.
+        `joined` holds the joined features of each half (see `Backend.join`). The search is a
+        generator of passes for `Backend.run_together`.
         """
         if level == LEVELS[0] and len(self.sources) > 1:
             return (yield from self._choose(level, joined, settings, tick))

@@ -20,11 +20,11 @@ of features: 38 for pictures of 2048 x 2048 pixels, 43 for 448 x 448; rounded up
 _PAINTING = 60
 """Memory, in bytes, that painting needs per pixel of all pictures at full size.
 
-The memory holds two arrays of each of these kinds: pixels as floats, pixels as vectors, fields, and
-distances. Measured at 12 megapixels: 54; rounded up for safety.
+The memory holds two arrays of each of these kinds: pixels as floats, pixels as the vectors that the
+search compares, fields, and distances. Measured at 12 megapixels: 54; rounded up for safety.
 """
 _PICTURES = 8
-"""Memory, in bytes, per pixel of all pictures during the photo refinement of one result."""
+"""Memory, in bytes, that the pictures take per pixel while photo refinement runs on a result."""
 _PHOTO = 140
 """Memory, in bytes, that photo refinement needs per pixel of a result, in addition to `_PICTURES`.
 

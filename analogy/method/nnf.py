@@ -42,8 +42,9 @@ def identity(backend: Backend, size_a: Size, size_b: Size) -> Array:
 def upsample(backend: Backend, nnf: Array, size_a: Size, size_b: Size) -> Array:
     """Return a field upsampled to the next finer level.
 
-    The maps of that level have the sizes `size_a` and `size_b`. Each position takes the match of
-    its parent, plus its own offset within the parent (section 4.4).
+    The maps of that level have the sizes `size_a` and `size_b`. Each position of the coarser level
+    becomes 2 x 2 positions, whose matches are the 2 x 2 positions that its match becomes (section
+    4.4).
     """
     return backend.resample(nnf, size_a, size_b, (2, 2), (2, 2))
 
