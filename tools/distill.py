@@ -95,7 +95,7 @@ LAYER_WIDTHS = {
 
 Deep layers have many channels, because their features are hardest to learn, and because their maps
 are small, so that channels cost little. The layers between two levels need fewer channels than the
-higher level, but at least as many as the lower level.
+deeper level.
 """
 LAYERS = list(LAYER_WIDTHS)
 WIDTHS = {level: LAYER_WIDTHS[f"conv{level}_1"] for level in LEVELS}
@@ -208,7 +208,8 @@ def check_settings(run: Path, settings: dict) -> None:
 def prepare(args: argparse.Namespace) -> tuple[Vgg, list[Path], dict[str, np.ndarray], Targets]:
     """Return the teacher, the training photos, the pool of crops for evaluation, and the targets.
 
-    If the run folder lacks a pool, the function makes it.
+    The crops for evaluation and those for the targets are in pools in the run folder. The function
+    makes a pool that is missing.
     """
     photos, held_back_photos = list_photos(args.photos)
     teacher = load(Path(args.teacher), args.preprocessing)
@@ -342,7 +343,7 @@ def main(argv: list[str] | None = None) -> None:
         help="do not train, but compare the errors of these weights",
     )
     parser.add_argument(
-        "--init", metavar="WEIGHTS", help="start from these weights, whose layers may have fewer channels"
+        "--init", metavar="WEIGHTS", help="start from these weights, whose layers may be narrower than the student's"
     )
     parser.add_argument(
         "--train-from",
@@ -356,15 +357,14 @@ def main(argv: list[str] | None = None) -> None:
         "--rate",
         type=float,
         default=1.0,
-        help="factor of the highest learning rates (default %(default)s)",
+        help="factor by which the highest learning rates are multiplied (default %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", choices=GROUPS, default="cpu")
     parser.add_argument(
         "--crops",
         type=int,
-        help="number of crops in the pool of the smallest crops; 0 makes new crops for each step (default 2000; 0 on a "
-        "GPU)",
+        help="number of stored crops of the smallest side; 0 makes new crops for each step (default 2000; 0 on a GPU)",
     )
     parser.add_argument(
         "--workers",

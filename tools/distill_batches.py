@@ -3,7 +3,7 @@
 A batch depends only on (seed, step). `NewCrops` makes its crops in worker processes during the
 previous step, and the teacher runs for each batch. `StoredCrops` draws its crops from a pool on
 disk, which also has the teacher's features. On a CPU the pool is faster: on two cores a step takes
-0.2 s, and VGG-16 would take 0.3 s for the crops of a step.
+0.2 s, and VGG-16 as the teacher would add 0.3 s to each step.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,8 +26,8 @@ class Batch(NamedTuple):
     """The crops of a step, and for each level the positions in them and the features there.
 
     `images` is (B, side, side, 3) uint8. `index` has, for each level, (B, P) flat positions in the
-    maps of the crops. `features` has the teacher's features (B, P, C), or nothing if the teacher
-    has not run yet.
+    maps of the crops. `features` has the teacher's features (B, P, C), and is empty if the
+    teacher has not run yet.
     """
 
     images: Any

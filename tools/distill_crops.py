@@ -25,7 +25,7 @@ pixels wide in VGG-19 and 132 in VGG-16.
 HELD_BACK_SIDE = 224
 """Side of the crops for evaluation, in pixels."""
 HOLD_BACK = 20
-"""Distance in the sorted list between neighbouring photographs that only the evaluation uses."""
+"""Distance in the sorted list of photographs from one that only the evaluation uses to the next."""
 TWINS = 0.5
 """Probability that the crops 2k and 2k + 1 are twins: the same square in two looks.
 

@@ -15,7 +15,7 @@ from distill_networks import Vgg, as_input, features_at
 TEMPERATURE = 0.5
 """Temperature of the softmax in `ranking_error`, in standard deviations of the target's cosines."""
 EVALUATION_BATCH = 8
-"""Number of held-back crops in a batch, whose positions `evaluate` compares with each other."""
+"""Number of crops for evaluation in a batch; `evaluate` compares their positions."""
 
 
 class Targets(nn.Module):

@@ -94,7 +94,8 @@ def dotted(picture: Image.Image, rng: Rng) -> Image.Image:
     """Draw shades of grey as grains of dark ink, as in a stipple or a lithograph."""
     grey = _grey(picture)
     grain = np.asarray(_image(rng.uniform(0, 255, grey.shape)).filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1))))
-    # The blur makes the noise less uniform. So each value is replaced by its rank.
+    # After the blur, middle values are more frequent than others. So each value is replaced by its
+    # rank, and all grey values are equally frequent again.
     rank = grain.ravel().argsort().argsort().reshape(grey.shape) / grey.size
     return _ink(((grey - rank) * 8 + 0.5).clip(0, 1), rng)
 

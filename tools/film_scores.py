@@ -2,8 +2,8 @@
 
 Run `python tools/film_scores.py FRAMES PAINTED KEY`.
 
-FRAMES and PAINTED are folders (or patterns) with equally many pictures of one size, and KEY is the
-key from which the frames were painted. The tool prints two scores:
+FRAMES and PAINTED are folders (or patterns of file names) with equally many pictures of one size,
+and KEY is the key from which the frames were painted. The tool prints two scores:
 
 \b
     detail   For each painted frame, the standard deviation of the Laplacian of its grey values,
@@ -27,7 +27,7 @@ from analogy.films.motion import agree, both_flows, sample
 from analogy.pictures.reading import read_picture
 
 AGREEMENT = 1.0
-"""Largest round-trip error of the two flows, in pixels, at which a pixel counts for the flicker."""
+"""Distance, in pixels, within which the flow there and back must return to a pixel that counts."""
 
 
 def detail(picture: np.ndarray) -> float:
@@ -36,7 +36,7 @@ def detail(picture: np.ndarray) -> float:
 
 
 def change(before: np.ndarray, after: np.ndarray, flow: np.ndarray, counts: np.ndarray) -> float:
-    """Return the mean colour change (CIE76) from `before` to `after` at the pixels in `counts`.
+    """Return the mean colour change (CIE76) from `before` to `after` where `counts` is True.
 
     `flow` leads from each pixel of `after` to its place in `before`.
     """

@@ -2,10 +2,10 @@
 
 Run `python tools/fuzz.py [KIND ...] [--seconds N] [--seed N]`.
 
-The cases of a kind run in a separate process, and in a new one after each fault. On Linux its
-address space is limited to 4 GiB, except for the kinds `kills` and `disks`. The process prints the
-seed of each case before it runs the case, so that the tool knows which case has made the process
-crash or hang. `--seed N --seconds 0` repeats one case. The exit code is 1 if a fault is found.
+The cases of a kind run in a separate process, and in a new one after each fault. On Linux the
+process may use 4 GiB of address space, except for the kinds `kills` and `disks`. It prints the seed
+of each case before it runs the case, so that the tool knows which case has made the process crash
+or hang. `--seed N --seconds 0` repeats one case. The exit code is 1 if a fault is found.
 
 The cases are in `fuzz_cases.py`, the files that they damage come from `tests/hostile`, and
 `tests/test_hostile.py` runs a few cases of each kind.
@@ -42,7 +42,7 @@ def attack(kind: str, seed: int, seconds: float) -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore SIGINT
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background job, SIGINT would be ignored
     end = time.monotonic() + seconds
     while True:
         print(f"seed {seed}", flush=True)

@@ -180,7 +180,7 @@ def kill(rng: np.random.Generator, folder: Path) -> str:
     how = [signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM][rng.integers(4)]
     process = subprocess.Popen([*words, "--seed", "1", "--flow"], **quiet)
     after, began = int(rng.integers(-8, 12)), time.monotonic()
-    wait = rng.uniform(0.2, 1)  # while Python starts, it handles signals in its own way
+    wait = rng.uniform(0.2, 1)  # earlier, Python is starting, and the program cannot handle signals
     while process.poll() is None:
         staged = len(list(out.glob(".analogy-*/*")))
         if staged > after >= 0 or (after < 0 and time.monotonic() - began > wait):

@@ -50,7 +50,7 @@ _NOT_COMPILED = re.compile(r"do not compile for the simulator|^E +(SyntaxError|n
 
 @dataclass(frozen=True)
 class Part:
-    """A source file whose mutants one call of the tool can try, each with the same tests.
+    """A source file whose mutants the tool can make, with the tests that it runs for each of them.
 
     Attributes
     ----------

@@ -36,12 +36,12 @@ cache. For the rest, the simulator counts the bytes that the other kernels and C
 read and write, each byte once. For photo refinement, it counts the same bytes at full size, and the
 positions of the lines that `relax` and `factor` solve one after the other.
 
-What is taken from the measurement: Convolutions reach a tenth of the speed in the data sheet, and
-the search a twelfth, since the positions that a warp computes wait for each other. Solving a
-position of a line takes 0.15 us. The host takes 40 us to launch a kernel or an operation of CuPy
-from Python, and 20 us for a node of ONNX Runtime. (CuPy's reductions take twice as long as its
-other operations; the tool neglects this.) The host runs ahead of the device, so that the slower of
-the two decides the time of a transfer.
+What is taken from the measurement: Convolutions reach a tenth of the speed in the data sheet. The
+search reaches a twelfth of the limits of the caches and of integer operations, since the positions
+that a warp computes wait for each other. Solving a position of a line takes 0.15 us. The host takes
+40 us to launch a kernel or an operation of CuPy from Python, and 20 us for a node of ONNX Runtime.
+(CuPy's reductions take twice as long as its other operations; the tool neglects this.) The host
+runs ahead of the device, so that the slower of the two decides the time of a transfer.
 
 What is assumed: The other kernels reach half the speed of the memory, and the smallest launch takes
 3 us. Compiling, loading and planning are not counted, since they happen only once.
@@ -154,7 +154,8 @@ def count(model: str) -> dict[str, list[Launch]]:
         if kind not in RADIUS:
             work["rest"].append(Launch(memory=memory))
             return
-        # The sum of a row takes log2(lanes) steps. At each step, each lane exchanges one value.
+        # The sum of a row of a patch takes log2(lanes) steps. At each step, each lane exchanges one
+        # value.
         rows = launch.exchanges / (block[0] * np.log2(block[0]))
         products = rows * (2 * int(args[RADIUS[kind]]) + 1) * arrays[0].shape[2]
         work["search"].append(Launch(memory=memory, compared=4 * products * larger(arrays[0].shape)))
@@ -195,8 +196,8 @@ def count_photo() -> list[Launch]:
             return
         h, w = args[0].shape[1:]
         if self.name == "relax":
-            # In a turn, the kernel solves each line forwards and then backwards. The lines are rows
-            # in the first two turns and columns in the others, or the reverse.
+            # A turn is a half-sweep, which passes its lines forwards and then backwards. The lines
+            # are rows in turns 0 and 1 and columns in turns 2 and 3; with `after`, the reverse.
             after, first, turns = map(int, args[-3:])
             steps = sum(2 * (h if (turn < 2) == bool(after) else w) for turn in range(first, first + turns))
         elif self.name == "factor":

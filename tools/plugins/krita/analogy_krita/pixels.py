@@ -102,8 +102,8 @@ def label_png(regions: list[Region], colours: dict[str, int], width: int, height
         covered = int.from_bytes(region.alpha.translate(covers), "big")
         colour = int.from_bytes(bytes([colours[region.name]]) * size, "big")
         labels ^= (labels ^ colour) & covered
-    # The colours differ in green and blue from each other and from black, the colour of places
-    # without a label.
+    # Any two colours differ both in green and in blue. Black is the colour of places without a
+    # label.
     palette = b"".join(bytes([number and 128, number, number * 37 % 256]) for number in range(256))
     more = _chunk(b"PLTE", palette) + _chunk(b"tRNS", b"\0")
     return _png(labels.to_bytes(size, "big"), width, height, 8, 3, width, more)
