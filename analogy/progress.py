@@ -24,7 +24,7 @@ Costs: TypeAlias = Mapping[str, Mapping[str, float]]
 MIN_STEP = 0.005
 """Increase of the finished share (0 to 1) after which the callback is called again."""
 MAX_INTERVAL = 0.25
-"""Seconds without a call of the callback after which any tick calls it."""
+"""Seconds since the last call of the callback after which the next tick calls it in any case."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class StageReporter:
         return self.parts(name)[0]
 
     def parts(self, *names: str) -> list[Tick]:
-        """Return the ticks of consecutive parts of the present stage.
+        """Return the ticks of parts of the present stage that are consecutive in the plan.
 
         The parts may run in parallel. Raises `LookupError` if there is a plan without one of these
         parts.

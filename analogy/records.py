@@ -45,11 +45,11 @@ def read_record(path: str | os.PathLike[str]) -> tuple[Settings, str, str, np.nd
 
 
 def recorded_inputs(path: str | os.PathLike[str]) -> dict[str, list[str]]:
-    """Return the checksums of B and of the masks that a `settings.json` records.
+    """Return the checksums of a known B and of the masks that a `settings.json` records.
 
     The keys of the dict are "b", "mask_a" and "mask_b". Each value is a list of SHA-256 checksums
     in hex, which is empty if the result had no such picture. A key is missing if an earlier version
-    wrote the file, and all keys are missing if the file cannot be read.
+    of the package wrote the file, and all keys are missing if the file cannot be read.
     """
     with suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
         fields = json.loads(read_regular(path, _MAX_BYTES))

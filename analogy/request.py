@@ -137,9 +137,10 @@ class Request:
 
     @property
     def content(self) -> str:
-        """Name of the field with the content, for a result that is written as a single picture.
+        """Name of the request's field with the content of a result that is written as one picture.
 
-        It is "a" for A', and "b_prime" for B.
+        This picture is A', with the content "a", or B, with the content "b_prime", if the direction
+        is "ba".
         """
         return "b_prime" if self.settings.direction == "ba" else "a"
 

@@ -253,10 +253,10 @@ class Result(Generic[Way_co, Looks_co]):
         Raises
         ------
         OutputError
-            If a file cannot be written; if the folder has a file with the name of a new file, and
-            no earlier result wrote this file, or it was changed later; if the format is unknown; if
-            `flow` is true for a single picture; or if a single picture is asked for, and the result
-            has several B and no A'.
+            If a file cannot be written; if the folder has a file with the name of a new file,
+            except an unchanged file of an earlier result; if the format is unknown; if `flow` is
+            true for a single picture; or if a single picture is asked for, and the result has
+            several B and no A'.
 
         Notes
         -----
@@ -276,9 +276,9 @@ class Result(Generic[Way_co, Looks_co]):
         examples. `flowAB.txt` cannot express several examples, so it is not written for them.
 
         A file is never left partly written, and all files that `save` has written into a folder
-        belong to the same result. `settings.json` lists these files with their checksums. Files of
-        an earlier result that this result does not have are deleted; all other files in the folder
-        stay.
+        belong to the same result. `settings.json` lists these files with their checksums. Unchanged
+        files of an earlier result that this result does not have are deleted; all other files in
+        the folder stay.
         """
         report = StageReporter(progress)
         report.begin("saving")
@@ -326,8 +326,8 @@ class Result(Generic[Way_co, Looks_co]):
         -------
         dict
             The versions of this package, NumPy, Numba and Pillow; the settings, the model and the
-            device; the names of the pictures; the checksums of B and of the label pictures; the
-            pins; the sizes of A and B'; and the seconds of each stage.
+            device; the names of the pictures; the checksums of a known B and of the label pictures;
+            the pins; the sizes of A and B'; and the seconds of each stage.
         """
         return {
             "analogy": __version__,

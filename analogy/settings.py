@@ -176,7 +176,7 @@ class Settings:
         Returns
         -------
         Settings
-            The changes, then the settings of the preset, and defaults for all other settings.
+            Each setting with its value in `changes`, else in the preset, else with its default.
 
         Raises
         ------

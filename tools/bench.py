@@ -180,7 +180,10 @@ def _products(widths: tuple[int, ...], size: tuple[int, int], levels: tuple[int,
 
 
 def _step(widths: tuple[int, ...], level: int, finer: tuple[int, int]) -> float:
-    """Return the operations of a gradient step: two passes forward, and one back between them."""
+    """Return the operations of a gradient step: passes forward and back through layers of VGG-16.
+
+    At levels 5 and 4, the pass back ends at the next finer level, so one pass forward is enough.
+    """
     picture = finer[0] << level - 2, finer[1] << level - 2
     through = 2 * _products(widths, picture, (level,) if level >= 4 else (level - 1, level))
     return through + _products(widths, picture, (level - 1,))

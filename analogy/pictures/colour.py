@@ -96,7 +96,8 @@ def _convert16(pixels: Array, source: bytes, target: bytes) -> Array | None:
     """Return (H, W, 3) uint16 pixels converted from one ICC profile to another.
 
     The rendering intent is relative colorimetric. Returns None if `_matrix_profile` returns None
-    for one of the profiles. LCMS gives the same colours, but rounds them to 8 bits.
+    for one of the profiles. For all other profiles LCMS gives the same colours with its perceptual
+    intent, but rounds them to 8 bits.
     """
     start, end = _matrix_profile(source), _matrix_profile(target)
     if start is None or end is None:

@@ -36,6 +36,8 @@ At the coarsest level, a position covers 16 x 16 pixels, and a picture needs at 
 class Picture:
     """Picture in memory, upright and in sRGB.
 
+    Its source is the file, the PIL image or the array from which it was made.
+
     Attributes
     ----------
     rgb : (H, W, 3) uint8

@@ -97,8 +97,8 @@ def in_order(paths: Iterable[AnyPath]) -> list[AnyPath]:
     """Return paths sorted by their names in natural order: 2 before 10.
 
     A minus before the last number of a name is a sign or a hyphen. To decide, the function looks at
-    all names that differ only in this number. If their numbers are all whole numbers of a range
-    that contains -1 and 0, as in f-2, f-1, f0, f1, the minus is a sign, and f-2 comes before f-1.
+    all names that differ only in this number. If their numbers form a range without gaps that
+    contains -1 and 0, as in f-2, f-1, f0, f1, the minus is a sign, and f-2 comes before f-1.
     Otherwise the minus is a hyphen, as in shot-1, shot-2.
     """
     paths = list(paths)

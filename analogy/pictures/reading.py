@@ -39,7 +39,7 @@ EPS files, for instance, Pillow would start Ghostscript.
 _A_TIFF = "is a TIFF file that is damaged, or has pixels of a kind that cannot be read"
 """Part of a message about a TIFF file that Pillow cannot read; it follows the file's name."""
 MOST_BYTES = 1 << 30
-"""Largest accepted size of an open file, in bytes; without a limit, a stream may never end."""
+"""Largest accepted size of an open file, in bytes, since a stream may never end."""
 
 
 class _Array(Protocol):

@@ -1,8 +1,9 @@
 """Check that a JPEG file does not have too many scans, which would take very long to decode.
 
-Decoding each scan takes as long as decoding a file with one scan. A file of a few hundred kilobytes
-can have thousands of scans, and Pillow does not limit their number. So this module counts them
-before the file is decoded.
+A scan is a part of the data that goes through the whole picture once. Decoding each scan takes as
+long as decoding a file with one scan. A file of a few hundred kilobytes can have thousands of
+scans, and Pillow does not limit their number. So this module counts them before the file is
+decoded.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from ..errors import ImageError
 MOST_SCANS = 100
 """Largest accepted number of scans in a file, as in libtiff. Programs write about ten."""
 MOST_SEGMENTS = 1 << 16
-"""Largest accepted number of segments in a file. Metadata take a segment per 64 kilobytes."""
+"""Largest accepted number of segments in a file.
+
+A segment is a marker and at most 64 kilobytes that belong to it. Longer metadata take several.
+"""
 _BEGIN = 0xD8
 """Code of the marker that begins a picture."""
 _END = 0xD9
@@ -23,7 +27,10 @@ _END = 0xD9
 _SCAN = 0xDA
 """Code of the marker that begins a scan."""
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
-"""Pattern of a marker. It does not match 0xff before zero or a restart code, as in scan data."""
+"""Pattern of a marker.
+
+In the data of a scan, 0xff stands before zero or a restart code, which the pattern does not match.
+"""
 
 
 def check_scans(file: IO[bytes], label: str) -> None:

@@ -116,7 +116,7 @@ class NumbersFile:
 
 
 def find_numbers(file: IO[bytes]) -> NumbersFile | None:
-    """Return the first page of a TIFF file with grey or RGB samples of whole bytes.
+    """Describe the first page of a TIFF file with grey or RGB samples of whole bytes.
 
     Returns None for any other file, for a file with more than `_MOST_BANDS` samples per pixel, and
     for a damaged file.

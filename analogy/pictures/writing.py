@@ -103,11 +103,12 @@ def write_picture(
 
 
 class _Ticking:
-    """File that calls `tick` before each write, with the share of `size` bytes then written.
+    """File that calls `tick` before each write, with the share written after it.
 
-    `raised` is the error of `tick` that ended the writing, or None. The class has no `fileno`. If
-    it had one, libtiff and libjpeg would write to the descriptor, so that `tick` would not be
-    called and errors would be printed to standard error.
+    The share is relative to `size`, an estimate of the file's bytes. `raised` is the error of
+    `tick` that ended the writing, or None. The class has no `fileno`. If it had one, libtiff and
+    libjpeg would write to the descriptor, so that `tick` would not be called and errors would be
+    printed to standard error.
     """
 
     file: IO[bytes]
