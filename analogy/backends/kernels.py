@@ -111,7 +111,7 @@ _product_5_80, _product_5_160, _product_3_24 = _product_of(5, 80), _product_of(5
 
 @_inline
 def _patch_distance(a, b, ha, wa, frame, wb, c, ya, xa, yb, xb, patch_radius, best, max_product):
-    """Return the distance of two patches; it may be infinity if it is not smaller than `best`."""
+    """Return the distance of two patches, or perhaps infinity if it is not smaller than `best`."""
     first, end, columns = frame
     top = min(patch_radius, ya, yb - first)
     bottom = min(patch_radius, ha - 1 - ya, end - 1 - yb)

@@ -124,7 +124,7 @@ def check_runtime(cp: Any) -> str:
     # find only libraries that are installed in the system.
     if hasattr(runtime, "preload_dlls"):
         runtime.preload_dlls()
-    # This restricts ONNX Runtime's log for the process to errors, like the logs of the sessions.
+    # ONNX Runtime's log for the process then contains only errors, as the logs of the sessions do.
     # Otherwise releases from 1.29 on would log, for each new session, the warning that no plug-in
     # provides CUDA. No plug-in is needed.
     runtime.set_default_logger_severity(ERROR)

@@ -66,7 +66,7 @@ def seams(
     y0: Int64, y1: Int64, nnf: Int32s, b: Float32s, picture: Float32s, ha: Int64, wa: Int64, hb: Int64, wb: Int64,
     frames: Int32s, frame_count: Int64, patch_radius: Int64, out: Float32s,
 ) -> None:  # fmt: skip
-    """Write voted differences of neighbours minus those of the picture (see `Backend.seams`)."""
+    """Write voted differences of `b` minus differences of the picture (see `Backend.seams`)."""
     for y in range(y0, y1):
         for x in range(wa):
             p = y * wa + x
@@ -143,7 +143,7 @@ def keep_edges(
     y0: Int64, y1: Int64, steepness: Float32s, hs: Int64, ws: Int64, labelled: Int64, labels: Int32s, h: Int64,
     w: Int64, edge: Float32, jump: Float32, seams: Float32s,
 ) -> None:  # fmt: skip
-    """Reduce, in place, the differences that count as edges (see `Backend.keep_edges`)."""
+    """Reduce `seams` in place where a change of colour is an edge (see `Backend.keep_edges`)."""
     for y in range(y0, y1):
         top, low, fy = _coarse(y, h, hs)
         for x in range(w):
@@ -167,7 +167,7 @@ def keep_edges(
 
 
 def divergence(y0: Int64, y1: Int64, seams: Float32s, h: Int64, w: Int64, out: Float32s) -> None:
-    """Write the divergence of voted differences between neighbours (see `Backend.divergence`)."""
+    """Write the divergence of the differences in `seams` (see `Backend.divergence`)."""
     for y in range(y0, y1):
         for x in range(w):
             p = y * w + x
@@ -208,7 +208,10 @@ def solve_columns(x0: Int64, x1: Int64, shifts: Float32s, f: Float32s, excess: F
 def correct(
     y0: Int64, y1: Int64, picture: Float32s, correction: Float32s, columns: Int32s, w: Int64, out: Float32s,
 ) -> None:  # fmt: skip
-    """Write a picture plus a correction, reduced to stay within 0..1 (see `Backend.correct`)."""
+    """Write a picture plus a reduced correction (see `Backend.correct`).
+
+    The correction is reduced so that the sum stays within 0..1.
+    """
     one = np.float32(1.0)
     for y in range(y0, y1):
         for x in range(w):

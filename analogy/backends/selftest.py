@@ -29,7 +29,7 @@ SAME_PIXELS = 0.97
 """Smallest accepted share (0 to 1) of the pixels of A' that are equal on the GPU and on the CPU.
 
 It is smaller than `SAME_MATCHES`, because each level starts from the field of the previous level,
-so that the number of different matches grows from level to level.
+so that the number of matches that differ between the devices grows from level to level.
 """
 
 KERNELS = (
@@ -69,8 +69,8 @@ def selftest(transfer: Callable[[Device], np.ndarray] | None = None) -> list[Che
     ----------
     transfer
         Function that takes the name of a device and returns A' (H, W, 3) uint8 of a small pair that
-        is always the same. It must use one `Engine` per device. If it is None, the steps that need
-        a whole transfer are left out.
+        is always the same. All of its calls for a device must use the same `Engine`. If it is None,
+        the steps that need a whole transfer are left out.
 
     Returns
     -------

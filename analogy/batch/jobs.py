@@ -111,7 +111,8 @@ class Jobs:
         The template of the names of results, with `FIELDS` in braces.
     allowed : Sequence of str or None
         The schemes of addresses that rows can name. None means that there is no table, and that the
-        rows come from the command line: all schemes are allowed, and paths are not decoded.
+        rows come from the command line: all schemes are allowed, and no path is decoded as
+        Windows-1252.
     single : Collection of str
         The names of settings that the user has set one by one. The preset of a row does not change
         them.

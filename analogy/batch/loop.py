@@ -305,7 +305,7 @@ class Loop:
         return True
 
     def _is_foreign(self, file: str) -> bool:
-        """Return whether a file that the manifest does not own exists already."""
+        """Return whether a file that the manifest does not name exists already."""
         if self._foreign is None:
             return os.path.lexists(os.path.join(self._root, file))  # noqa: PTH118
         return file in self._foreign

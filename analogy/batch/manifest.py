@@ -9,11 +9,11 @@ as done or failed, and those whose inputs, settings or results have changed.
      "files": {"x.png": {"bytes": .., "sha256": ..}}, ..}
     {"job": "y.png", "state": "failed", "seen": .., "error": "A (y.jpg): there is no such file", ..}
 
-Each of these objects takes one line. The last "done" or "failed" line of a job is valid. "seen" is
-a checksum of the size and the modification time of the inputs, and "from" is a checksum of their
-content. Both checksums also cover the settings, the model, the names of the results and the version
-of analogy. A batch overwrites only files that a line of its manifest names. A line that a killed
-run has left incomplete does not count.
+Each of these objects takes one line. If a job has several "done" or "failed" lines, only the last
+one counts. "seen" is a checksum of the size and the modification time of the inputs, and "from" is
+a checksum of their content. Both checksums also cover the settings, the model, the names of the
+results and the version of analogy. A batch overwrites only files that a line of its manifest names.
+A line that a killed run has left incomplete does not count.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LONGEST_LINE = 1 << 22
 _KINDS = {"analogy": str, "run": str, "model_sha256": str, "settings": dict}
 """Key that the first line of a manifest must have -> type of its value."""
 _BEGINNING = re.compile(rb'\{"analogy": "[\w.+-]+')
-"""Pattern of the first bytes of a manifest, up to the version."""
+"""Pattern of the first bytes of a manifest, up to the end of the version."""
 _AFTER_VERSION = b'", "run": "'
 """Bytes that follow the version in the first line of a manifest."""
 

@@ -52,7 +52,7 @@ class Pool:
     deaths : int
         The number of times that `died` is raised for a job before the job fails.
     local : bool
-        True if the workers share the memory of this machine.
+        True for processes of this machine without Dask, which share its memory.
     close : Callable
         Function that ends the workers that the pool has started: at once if its argument is true,
         and otherwise after their jobs. These workers delete their unfinished files first.

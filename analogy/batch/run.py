@@ -35,7 +35,7 @@ _log = logging.getLogger("analogy")
 _WORKER_BYTES = 0.6e9
 """Minimum memory that a worker needs, in bytes, for pictures of the default working size."""
 _BUDGET = 0.9
-"""Share (0 to 1) of the free memory that the running jobs may use, measured as the run starts."""
+"""Share (0 to 1) that the running jobs may use of the memory that is free as the run starts."""
 _GPU_WORKERS = 2
 """Maximum number of workers that share a GPU, unless the user sets the number.
 
@@ -134,7 +134,8 @@ def run_batch(
             described = _described(pool, engine, progress)
             if described["kind"] == "cuda" and pool.local and workers is None:
                 started = pool.slots()
-                # The pool starts a process only when a task needs one, so no more processes start.
+                # The pool starts a process only when a task needs one, so it starts no more
+                # processes than this number.
                 pool.slots = lambda: min(_GPU_WORKERS, started)
             for level, note in described["notes"]:
                 _log.log(level, note)

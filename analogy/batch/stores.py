@@ -103,7 +103,7 @@ def open_file(path: str) -> IO[bytes]:
 
 
 def stamp(path: str) -> str:
-    """Return a string that changes when the file changes, or "" if its store reports no changes.
+    """Return a string that changes when the file changes, or "" if its store reports no such value.
 
     The content of the file is not read. Raises FileNotFoundError if there is no such file, and
     another OSError if the store cannot be reached.

@@ -1,5 +1,6 @@
 // CUDA kernels of multigrid, with the same algorithm as kernels.py in this folder. Backend in contract.py defines their
-// results. This file is compiled together with ../kernels.cu, which comes first, and uses its Group.
+// results; the comment before Backend.coarsen there defines the matrix A, and Backend.coarsen the interpolation P. This
+// file is compiled together with ../kernels.cu, which comes first, and uses its Group.
 //
 // Speed. On large grids, the bandwidth of the memory limits all kernels except `relax` and `factor`. In `relax`, one
 // thread solves one line (a row or a column), from its beginning to its end and back. A half-sweep solves every second

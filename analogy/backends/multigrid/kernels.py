@@ -1,19 +1,21 @@
 """Multigrid kernels of the CPU backend, with the same algorithm as `kernels.cu` in this folder.
 
 The array of a form holds the planes of the form one after the other; a comment before
-`Backend.coarsen` in `contract.py` defines the planes. The plane "right" holds the coupling of each
-position to its right neighbour, and "down" the coupling to its lower neighbour. "Falling" holds the
-coupling to the diagonal neighbour at the lower right, and "rising" the coupling between the right
-and the lower neighbour.
+`Backend.coarsen` in `contract.py` defines the planes and the form's matrix A, and `Backend.coarsen`
+defines the interpolation P. The plane "right" holds the coupling of each position to its right
+neighbour, and "down" the coupling to its lower neighbour. "Falling" holds the coupling to the
+diagonal neighbour at the lower right, and "rising" the coupling between the right and the lower
+neighbour.
 
 LLVM can vectorise a loop along a row that reads one neighbour of each position. So most loops have
 this form. Several loops then read the same row, which is still in the first-level cache. All
 columns of a range are solved together, row after row. Rows are solved one by one (`Line`).
 
 The first two arguments of a kernel are the limits of the rows or columns that it works on: the
-first one, and the one after the last. In relaxation they count only every second row or column. `h`
-and `w` are the sides of the grid, and `hc` and `wc` are the sides of the coarser grid. `nine` is 1
-for a form with diagonal couplings, otherwise 0. An array of three channels counts as 3 h rows.
+first one, and the one after the last. In relaxation, which solves either the even or the odd rows
+or columns, only these are counted. `h` and `w` are the sides of the grid, and `hc` and `wc` are the
+sides of the coarser grid. `nine` is 1 for a form with diagonal couplings, otherwise 0. An array of
+three channels counts as 3 h rows.
 """
 
 from __future__ import annotations
@@ -43,8 +45,8 @@ class Form(NamedTuple):
     number of columns. The plane of the masses begins at index 0 of the array, and the planes of the
     couplings begin at the indices `right`, `down`, `falling` and `rising` (the comment on
     multigrid in `contract.Backend` defines them). The last two planes exist only if
-    `nine` is true. A row of the matrix A has at most nine numbers other than zero if
-    `nine` is true, and at most five otherwise.
+    `nine` is true. A row of the form's matrix A has at most nine numbers other than zero
+    if `nine` is true, and at most five otherwise.
     """
 
     planes: Float32s
@@ -293,7 +295,7 @@ def factor_rows(y0: Int64, y1: Int64, planes: Float32s, nine: Int64, h: Int64, w
     form = _form(planes, nine, h, w)
     for y in range(y0, y1):
         p = y * w
-        _diagonal(form, y, np.int64(0), w, inverses, p)  # for a literal 0, Numba would compile it once more
+        _diagonal(form, y, np.int64(0), w, inverses, p)  # for a literal 0, Numba would compile `_diagonal` twice
         lost = np.float32(0.0)
         for x in range(w):
             inverse = np.float32(1.0) / (inverses[p + x] - lost)
