@@ -62,7 +62,7 @@ analogy batch jobs.parquet -o s3://bucket/out --manifest out.jsonl --allow-remot
 @partial(setting_options, but="direction")
 @partial(
     engine_options,
-    threads="Number of CPU threads of each worker.  [default: its share of the cores; 1 on a cluster at an address]",
+    threads="Number of CPU threads of each worker.  [default: its share of the cores; 1 if --scheduler is an address]",
 )
 @option("--workers", type=click.IntRange(1, MOST_THREADS), group=MACHINE,
         help="Number of worker processes on this machine.  [default: as many as the cores and the memory allow, and at "

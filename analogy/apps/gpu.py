@@ -38,7 +38,7 @@ MEASURED = {
     "--preset paper": Settings.preset("paper"),
     "--photo": replace(_DEFAULTS, photo=True),
 }
-"""Label in the report -> settings of a measured transfer."""
+"""Name of a measured transfer in the report -> its settings."""
 
 
 def installed() -> Iterator[tuple[str, str]]:
@@ -94,7 +94,7 @@ def small_transfer(device: Device) -> np.ndarray:
 
 
 def _figures(name: str, settings: Settings) -> Check:
-    """Measure a transfer on the GPU, and return its times as a check."""
+    """Measure a transfer on the GPU, and return a check, which states the times or the error."""
     try:
         found = seconds("cuda", settings)
     except Exception as error:  # whatever the error is, the report states it

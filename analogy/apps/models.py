@@ -52,8 +52,8 @@ def models_list() -> None:
 @click.option(
     "--photos",
     type=click.Path(path_type=Path),
-    help="Folder of about 130 photographs of any kind. From their features the command computes a projection, with "
-    "which the search finds better matches.",
+    help="Folder of about 130 photographs of any kind. From their features the command computes a projection onto "
+    "fewer channels. The search compares the projected features, and finds better matches with them.",
 )
 def models_pull(name: str, source: Path | None, photos: Path | None) -> None:
     """Download the weights of a published model and convert them.
@@ -62,7 +62,8 @@ def models_pull(name: str, source: Path | None, photos: Path | None) -> None:
     the model. It needs the extra "export".
 
     With --photos, a folder of about 130 photographs of any kind, the command also computes a
-    projection of the features, with which the search finds better matches.
+    projection of the features onto fewer channels. The search compares the projected features, and
+    finds better matches with them.
     """
     from tqdm import tqdm
 

@@ -126,7 +126,7 @@ def _conclusion(output: str, one: bool, request: Request, result: Result) -> str
 
 
 def _read(request: Request, record: Path | None) -> Iterator[tuple[str, str | Path | int]]:
-    """Yield the label of each file that the run reads, and its path or descriptor."""
+    """Yield each file that the run reads: its name in messages, and its path or descriptor."""
     for each in request.inputs():
         if each.value != "-":
             yield each.label, each.value

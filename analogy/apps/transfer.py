@@ -52,7 +52,7 @@ analogy transfer - painting.jpg -o - < photo.jpg > picture.png"""
                    "PNG.")  # fmt: skip
 @option("--flow", is_flag=True, group=RESULTS,
         help="Also write the nearest-neighbour fields, as .npz, .flo and .txt. With several B_PRIME there is no .txt "
-             "file for A'.")  # fmt: skip
+             "of the field of A'.")  # fmt: skip
 @option("--settings", "record", type=click.Path(path_type=Path), group=RESULTS,
         help="Use the settings, the pins and the model in the settings.json of an earlier result.")  # fmt: skip
 @setting_options

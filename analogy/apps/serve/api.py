@@ -89,7 +89,9 @@ class PresetInfo(BaseModel):
     name: str
     title: str
     help: str
-    settings: dict[str, Any] = Field(description="Setting of the preset -> its value. Some values are defaults.")
+    settings: dict[str, Any] = Field(
+        description="Setting of the preset -> its value. Some of these values equal the setting's default."
+    )
 
 
 class ServiceInfo(BaseModel):
@@ -127,7 +129,7 @@ _PROBLEMS: dict[int, str] = {
 _EVERY_ROUTE = (401, 403, 422)
 """HTTP statuses of the errors that the description of every route lists."""
 _UPLOADS = (400, 408, 413, 429, 503)
-"""HTTP statuses of the further errors that a route can return to which clients send pictures."""
+"""HTTP statuses of the further errors of the routes to which clients send pictures."""
 
 
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -172,7 +172,7 @@ class JobForm(create_model("_Flags", __base__=RequestForm, **_FLAGS)):  # type: 
         bool,
         Field(
             description="Also write the nearest-neighbour fields, as .npz, .flo and .txt. With several B' there is no "
-            ".txt file for A'."
+            ".txt of the field of A'."
         ),
     ] = False
 
