@@ -164,7 +164,7 @@ class VideoFrames:
         if transfer:
             yield (
                 f"its colours are HDR ({transfer}); they are painted as they are stored, with 8 of {bits} bits, so a "
-                "key needs the same colours; to use other keys, convert the video to SDR first"
+                "key needs the same transfer function; to use other keys, convert the video to SDR first"
             )
         elif bits > 8:
             yield f"its colours have {bits} bits per channel; they are painted with 8"
