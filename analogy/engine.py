@@ -29,8 +29,8 @@ from .settings import Direction, SettingOptions, Settings, SettingsLike
 _WARM_UP_SIZE = 240, 320
 """Rows and columns of the two pictures of noise that `Engine.prepare` transfers.
 
-At this size CuPy compiles the same kernels as for photographs, because it sums arrays with thread
-blocks of full size.
+At this size CuPy compiles the same kernels as for photographs. For a sum over a smaller array, it
+would compile a kernel with smaller thread blocks.
 """
 
 FROM_SETTINGS = cast(Direction, None)

@@ -80,9 +80,9 @@ class Task:
 def describe(engine: EngineArguments) -> dict[str, Any]:
     """Prepare the engine of this worker, and return a dict that describes the worker.
 
-    The dict has the version of analogy, the name of the model, its checksum and its channels
-    ("widths"), the device, the kind of the backend, and the messages that the library has logged.
-    Raises the errors of `Engine`.
+    The dict has the version of analogy, the name of the model, its checksum and the number of
+    channels of each level ("widths"), the device, the kind of the backend, and the messages that
+    the library has logged. Raises the errors of `Engine`.
     """
     notes: Notes = []
     with _logged_to(notes):
@@ -239,9 +239,9 @@ def _read(each: Input) -> Any:
 
 @lru_cache(maxsize=16)
 def _fetched(path: str, stamp: str) -> bytes:
-    """Return the content of a file at an address, from memory if it is one of the last 16.
+    """Return the content of a file at an address, from memory if it is one of the 16 used last.
 
-    So a style that many jobs share is fetched once. `stamp` changes when the file changes.
+    So a picture that many jobs share is fetched once. `stamp` changes when the file changes.
     """
     return stores.read(path)
 

@@ -70,7 +70,7 @@ def _exchange(folder: Path, new: Path) -> None:
             move(new / name, folder / name)
     except BaseException:
         for source, target in reversed(moved):
-            if not os.path.lexists(source):  # the last move may not have happened
+            if not os.path.lexists(source):  # the last move is in `moved`, but it may have failed
                 with suppress(OSError):
                     target.replace(source)
         with suppress(OSError):

@@ -179,6 +179,6 @@ def refuse_changed(path: Path, recorded: str) -> None:
 
 
 def refuse_a_film(folder: Path) -> None:
-    """Raise `OutputError` if a folder contains a painted film, which results would replace."""
+    """Raise `OutputError` if a folder contains a painted film, which no result may replace."""
     if read_manifest(folder / MANIFEST).get("kind") == FILM:
         raise OutputError(f"{folder} contains a painted film, as its {MANIFEST} says; name another folder")

@@ -109,7 +109,7 @@ _lock = threading.Lock()
 _threads = 0
 """Number of threads that are inside a block of `without_warnings`."""
 _caught: warnings.catch_warnings[None]
-"""Context that the first thread in `without_warnings` enters, and that the last thread leaves."""
+"""Saved filters: the first thread in `without_warnings` saves them, the last one restores them."""
 
 
 def _check(status: os.stat_result) -> None:

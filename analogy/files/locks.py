@@ -15,7 +15,7 @@ if sys.platform == "win32":
     import msvcrt
 
     def _hold(file: int) -> None:
-        os.lseek(file, 1 << 40, os.SEEK_SET)  # a byte beyond the end, because others cannot read a locked byte
+        os.lseek(file, 1 << 40, os.SEEK_SET)  # beyond the end, as no other process can read a locked byte
         msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
 
 else:

@@ -80,7 +80,7 @@ class Places:
         self._known.executemany("INSERT OR IGNORE INTO outputs VALUES (?, ?)", [(key, _text(what)) for key in keys])
 
     def _find(self, table: str, key: str) -> str:
-        """Return the description of a key in the table "inputs" or "outputs", or "" for none."""
+        """Return what the table "inputs" or "outputs" has as "what" for a `key`, or "" for none."""
         found = self._known.execute(f"SELECT what FROM {table} WHERE key = ?", (key,)).fetchone()
         return found[0] if found else ""
 

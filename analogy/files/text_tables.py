@@ -91,9 +91,9 @@ def members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 def decimal_separators(cells: Collection[str]) -> str:
     """Return the characters that are certainly decimal separators: "", ".", "," or ".,".
 
-    A point or a comma is one if it cannot separate thousands in some cell, as in 1.5, 0.125 or
-    1234.567. Both are decimal separators if some cell has four or more digits without a separator,
-    because then the table does not separate thousands.
+    A point or a comma is one if a cell contains it where it cannot separate thousands, as in 1.5,
+    0.125 or 1234.567. Both are decimal separators if some cell has four or more digits without a
+    separator, because then the table does not separate thousands.
     """
     return "".join(
         separator

@@ -13,4 +13,4 @@ def user_cache() -> Path | None:
         folder = user_cache_path("analogy", appauthor=False)
     except (RuntimeError, KeyError, OSError):
         return None
-    return folder if folder.is_absolute() else None  # without a home folder, it is "~/.cache/.."
+    return folder if folder.is_absolute() else None  # without a home folder, the path may begin with "~"

@@ -90,7 +90,7 @@ _ITERATIONS = {4: 3, 2: 2}
 """Factor by which frames are shrunk -> number of iterations of the search, from coarse to fine.
 
 There is no search at full size. It would take three times as long as the searches at these two
-scales together, and would find matches in smaller pieces.
+scales together, and the field that it finds would consist of smaller pieces.
 """
 _SEARCH_RADIUS = 8
 """First radius of the random search at the finer scale, in pixels of that scale.
@@ -111,7 +111,7 @@ same divisor, so the product of a vector of the query and a vector of the key co
 sum, except for rounding.
 """
 _MAX_COST = 12
-"""Maximum factor of the squared distance, at which every channel still fits into int16."""
+"""Maximum factor of the squared distance in the cost, so that every channel fits into int16."""
 _UNSHOWN_DOUBT = 0.3
 """Doubt that is added to a pixel around which no place is sure; less is added if some are."""
 _DOUBT_PATCH = 9
@@ -266,7 +266,8 @@ class Carrier:
             )
             field, coarser = self.backend.asarray(np.where(fixed, start, self.backend.to_host(found))), small
         found = self.backend.to_host(nnf.enlarge(self.backend, field, coarser, size, size)).astype(np.float32)
-        # A place changes only if its match is more than one pixel of the finest scale away from it.
+        # A pixel gets its match as its new place only if the match is more than one pixel of the
+        # finest scale away from the present place.
         moved = ~excluded & (squared_length(found - places) > scale**2)
         flow[moved] = (found[moved] - here[moved])[:, ::-1]
         self.flow = flow
@@ -350,5 +351,5 @@ def _extend(flow: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _shrink(mask: np.ndarray) -> np.ndarray:
-    """Return a mask without its outermost pixels: flow is wrong at outlines of moving things."""
+    """Shrink the regions of a mask by a pixel, since flow is wrong at outlines of moving things."""
     return opencv().erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0

@@ -93,8 +93,8 @@ class Clip:
             Called with a `Progress` before each frame is read in the search for cuts, before each
             step of painting (see `Stretch.steps`), and when all wanted frames have been painted.
         ready : callable
-            Called before each reading of a frame, except that of the first frame by the
-            constructor. It raises an error if the backend can no longer be used.
+            Called before each reading of a frame, except when the constructor reads the first
+            frame. It raises an error if the backend can no longer be used.
         """
         self.names, self.files = frames.names, frames.files
         self.video = frames if isinstance(frames, VideoFrames) else None

@@ -111,7 +111,7 @@ def copies(
     if path is None or not indices:
         yield Copies(None, (), container, label)
         return
-    with open_video(path, most_pixels=1) as source:  # 1, since its pictures are not decoded
+    with open_video(path, most_pixels=1) as source:  # the lowest limit, since no pictures are decoded
         yield Copies(source, indices, container, label, is_trial)
 
 
@@ -158,7 +158,7 @@ def _refusal(path: Path, index: int, kind: str, form: str, label: str) -> str | 
             copies(path, [index], container, label, is_trial=True) as tried,
         ):
             tried.mux_before(float("inf"))
-            container.start_encoding()  # without packets, nothing has started the encoding
+            container.start_encoding()  # if there was no packet, nothing has started the encoding yet
         file.seek(0)
         if kind != "attachment":  # FFmpeg cannot open a file that has only attachments
             with av.open(file) as container:

@@ -154,8 +154,8 @@ def nearest_format(known: Sequence[str], wanted: str) -> str:
     """Return the one of the `known` pixel formats that is nearest to the `wanted` one.
 
     The nearest format loses the least: alpha counts first, then chroma resolution, then bits per
-    colour. Among formats that lose equally little, one of the same kind (RGB or YUV) is nearer, and
-    among those the one that adds the least.
+    colour. Among formats that lose equally little, one of the same kind (RGB or YUV) is nearer.
+    Among those, the nearest is the one that exceeds the wanted format the least.
     """
     form = pyav().VideoFormat
 

@@ -12,10 +12,10 @@ import numpy as np
 from .motion import opencv
 
 _SHARPNESS = 2.0
-"""Exponent of the ratio of times in the odds of the later key's weight.
+"""Exponent of a ratio of times; the power is the odds w / (1 - w) of the later key's weight w.
 
-The ratio is the time from the earlier key to the frame, divided by the time from the frame to the
-later key.
+Doubt changes these odds further. The ratio is the time from the earlier key to the frame, divided
+by the time from the frame to the later key.
 """
 _DOUBT = 20.0
 """Growth of the log odds of a painting's weight if the other painting's doubt grows by 1."""

@@ -47,7 +47,7 @@ class FilmManifest:
             self._read()
 
     def _read(self) -> None:
-        """Read the frames that the manifest records, and the file that a killed run was writing."""
+        """Read the records of the frames, and of the file that a killed run was writing."""
         names_of = self._fields.get("made_from")
         made_from = {
             name: digest

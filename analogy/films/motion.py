@@ -96,9 +96,10 @@ def texture(frame: np.ndarray) -> np.ndarray:
 def squared_error(frame: np.ndarray, difference: np.ndarray) -> np.ndarray:
     """Return an estimate of the squared error of each pixel's place, in pixels^2: (H, W) float32.
 
-    If a place is wrong by one pixel, the colour difference is as large as the gradient (Lucas and
-    Kanade 1981, "An Iterative Image Registration Technique"). A constant is added to the squared
-    gradient of the frame, so that the estimate stays finite in flat regions.
+    The estimate is the squared colour difference divided by the squared gradient of the frame,
+    because a place that is wrong by one pixel makes a difference as large as the gradient (Lucas
+    and Kanade 1981, "An Iterative Image Registration Technique"). A constant is added to the
+    squared gradient, so that the estimate stays finite in flat regions.
 
     Parameters
     ----------

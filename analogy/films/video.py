@@ -163,8 +163,8 @@ class VideoFrames:
         bits = max((part.bits for part in form.components), default=8) if form else 8
         if transfer:
             yield (
-                f"its colours are HDR ({transfer}); they are painted as they are stored, with 8 of {bits} bits, so "
-                "a key must store its colours in the same way; to use other keys, convert the video to SDR first"
+                f"its colours are HDR ({transfer}); they are painted as they are stored, with 8 of {bits} bits, so a "
+                "key needs the same transfer function; to use other keys, convert the video to SDR first"
             )
         elif bits > 8:
             yield f"its colours have {bits} bits per channel; they are painted with 8"
