@@ -17,9 +17,10 @@ frame in four steps:
    flow finds only noise in a flat region.
 4. It decides which places are sure. A place is sure if the direct flow passes the forward-backward
    check: the flow from the key frame back to the new frame leads to the same pixel again. The place
-   of a flat pixel is also sure if it has nearly the same colour as the pixel. Most pixels that fail
-   the check show things that the key frame does not show. For these pixels, PatchMatch searches the
-   key frame for similar colours, except for flat pixels whose place has nearly the same colour.
+   of a flat pixel is also sure if it lies in the key frame and has nearly the same colour as the
+   pixel. Most pixels that fail the check show things that the key frame does not show. For these
+   pixels, PatchMatch searches the key frame for similar colours, except for flat pixels whose place
+   has nearly the same colour.
 
 `Carrier.paint` then gives each pixel the colour that the key has at the pixel's place.
 
@@ -262,7 +263,7 @@ class Carrier:
                 search_radius=max(small) // 2 if field is None else _SEARCH_RADIUS,
                 iterations=iterations,
                 seed=self.seed,
-                most=_COST_SCALE,
+                most=_COST_SCALE,  # no product exceeds 0; the rest leaves room for rounding
             )
             field, coarser = self.backend.asarray(np.where(fixed, start, self.backend.to_host(found))), small
         found = self.backend.to_host(nnf.enlarge(self.backend, field, coarser, size, size)).astype(np.float32)

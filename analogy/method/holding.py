@@ -4,7 +4,8 @@ Pins need no code in the kernels. A kernel compares the patch distance of a cand
 distance that is stored for the present match, and accepts the candidate if its distance is strictly
 smaller. `hold` changes the stored distances before the search begins:
 
-* A pinned match is stored with a distance so small that no candidate is accepted.
+* A pinned match is stored with a distance so small that no candidate is accepted, whatever the
+  labels are.
 * Around a pin, a position may get the match with the pin's offset. This match is stored with its
   patch distance minus a bonus.
 
@@ -155,7 +156,8 @@ def draw_along(
         Radius around a pin in which positions may take its offset, in positions.
     within
         Maximum number of rows, and of columns, by which the match of a position may move when the
-        position takes a pin's offset. A pinned match may move farther.
+        position takes a pin's offset. So a position that belongs to another piece keeps its match.
+        A pinned match may move farther.
     frames
         (K, 3) int32, see `Backend`, or None for one picture.
 

@@ -214,7 +214,7 @@ class Search:
         options: dict[str, Any] = {
             "patch": PATCH_SIZE[level],
             "search_radius": SEARCH_RADIUS.get(level),
-            "seed": settings.seed * 8 + level,
+            "seed": settings.seed * 8 + level,  # another seed at each level
             "labels": labels,
             "pins": pins,
             "reach": REACH * 2 ** (5 - level),

@@ -103,7 +103,7 @@ PUBLISHED: Mapping[str, Published] = {
         "BSD-3-Clause; the torchvision contributors",
         (
             PublishedFile(
-                "model.safetensors",  # first, because its complete checksum is known
+                "model.safetensors",  # tried first, because its complete checksum is known
                 {"sha256": "11aea017b543ff59233749d8f1cf544cda749378f5790d2fedab841fb86b7669"},
                 ("https://huggingface.co/timm/vgg19.tv_in1k/resolve/main/model.safetensors",),
             ),

@@ -410,10 +410,10 @@ def coarsen(
     """Write the weights and couplings of the coarser grid (see `Backend.coarsen`), not its mass."""
     form = _form(planes, nine, h, w)
     m = hc * wc
-    rows, columns = h // 2, w // 2  # the numbers of rows and columns of cells
+    rows, columns = h // 2, w // 2  # numbers of rows and of columns of cells (see `Cell`)
     zero = np.float32(0.0)
     for i in range(i0, i1):
-        right_of_last = zero  # the coupling that the cell to the left adds along its right side
+        right_of_last = zero  # what the cell on the left adds to the coupling along its right side
         for j in range(wc):
             o = i * wc + j
             for plane in range(8):
