@@ -175,7 +175,10 @@ def _layers(widths: tuple[int, ...], level: int) -> list[tuple[int, float]]:
 
 
 def _products(widths: tuple[int, ...], size: tuple[int, int], levels: tuple[int, ...] = (1, 2, 3, 4, 5)) -> float:
-    """Return the operations (two for each multiplication) of the layers that lead to `levels`."""
+    """Return the operations of the layers between each of `levels` and the level before it.
+
+    A multiplication with its addition counts as two operations. Before level 1 is the picture.
+    """
     return 2.0 * size[0] * size[1] * sum(n * area for level in levels for n, area in _layers(widths, level))
 
 

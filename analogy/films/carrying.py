@@ -185,6 +185,8 @@ class Carrier:
         smooth = spread(flow, textured * inside(carried))
         flow += opencv().merge([np.float32(_STIFFNESS) * (1 - textured) ** 2] * 2) * (smooth - flow)
         is_flat = textured < _FLAT
+        # The jump to the direct flow belongs to step 2. It comes last, so that step 3 does not
+        # smooth it.
         far = sure & ~is_near & ~is_flat
         flow[far] = direct[far]
         self.flow, self.frame = flow, frame
