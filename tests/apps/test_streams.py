@@ -77,7 +77,7 @@ def test_the_exit_code_is_right_if_no_stream_can_be_written(picture, tmp_path) -
 def test_a_picture_for_a_full_standard_output_gives_one_line(picture, tmp_path) -> None:
     done = shell(f"analogy transfer a.png a.png -o - -q {FAST} >/dev/full", tmp_path)
     assert done.returncode == 2
-    assert done.stderr == "analogy: <stdout> cannot be written (No space left on device)\n"
+    assert done.stderr == "analogy: <stdout> cannot be written (No space left on device); choose another place\n"
 
 
 def test_a_closed_pipe_causes_no_traceback(picture, tmp_path) -> None:
