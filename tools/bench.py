@@ -43,6 +43,7 @@ import numpy as np
 from PIL import Image
 
 from analogy.backends import DEVICES, Passes
+from analogy.errors import counted
 from analogy.networks.models import DEFAULT
 from analogy.settings import PRESETS, Settings
 
@@ -294,7 +295,7 @@ def whole_commands(commands: dict[str, list[str]], runs: int) -> None:
 def show_service(found: dict[int, dict[str, float]]) -> None:
     for count, figures in found.items():
         click.echo(
-            f"  a service, {count} client{'s' if count > 1 else ''}: p50 {figures['p50']:.2f} s, "
+            f"  a service, {counted(count, 'client')}: p50 {figures['p50']:.2f} s, "
             f"p95 {figures['p95']:.2f} s, {figures['per_minute']:.0f} pictures a minute"
         )
 
@@ -371,7 +372,7 @@ def main(sizes: list[int], models: list[str], threads: list[int], preset: Any, d
                 a, b_prime = pair(Path(folder), size)
                 out = str(Path(folder) / "out")
                 for count in threads if device == "cpu" else [None]:
-                    where = f"{count} thread{'s' if count > 1 else ''}" if count else device
+                    where = counted(count, "thread") if count else device
                     title = f"{Path(model).name}, {size} x {size}, {where}, {preset}"
                     found = measure([a, b_prime, out, model, device, count, settings], runs)
                     if device != "cpu":

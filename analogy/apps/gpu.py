@@ -61,20 +61,20 @@ def report() -> tuple[list[str], bool]:
         True if all checks and transfers succeeded.
     """
     checks = selftest(small_transfer)
-    failed = [check.name for check in checks if not check.ok]
-    if failed and failed[0] in NO_GPU:
-        why = next(check.detail for check in checks if not check.ok)
-        return [f"selftest: there is no GPU to test, since {why}"], False
+    failed = [check for check in checks if not check.ok]
+    if failed and failed[0].name in NO_GPU:
+        return [f"selftest: there is no GPU to test, since {failed[0].detail}"], False
     if not failed:
         checks += [_figures(name, settings) for name, settings in MEASURED.items()]
-        failed = [check.name for check in checks if not check.ok]
+        failed = [check for check in checks if not check.ok]
+    result = f"FAILED: {', '.join(check.name for check in failed)}" if failed else f"all {len(checks)} passed"
     packages = ", ".join(f"{package} {found}" for package, found in installed() if found != "-")
     lines = [
         "----- if you file an issue, paste all lines from here -----",
         f"analogy {__version__}, Python {sys.version.split()[0]}, {platform.platform()}",
         packages,
         *(f"{'ok    ' if check.ok else 'FAILED'} {check.name:22} {check.detail}" for check in checks),
-        f"----- to here: {'FAILED: ' + ', '.join(failed) if failed else f'all {len(checks)} passed'} -----",
+        f"----- to here: {result} -----",
     ]
     return lines, not failed
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import counted
 from ..progress import Tick
 from . import compiled, host
 from .contract import Passes, Steps, T
@@ -60,7 +61,7 @@ class CpuBackend:
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="analogy")
 
     def describe(self) -> str:
-        return f"CPU, {self.threads} thread{'s' if self.threads > 1 else ''}"
+        return f"CPU, {counted(self.threads, 'thread')}"
 
     def prepare(self) -> None:
         self._load("kernels")

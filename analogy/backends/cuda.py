@@ -295,9 +295,8 @@ class CudaBackend:
         previous_field: Any = None,
         tick: Any = None,
     ) -> Launch:
-        unit, own, shared = self._maps(a, b, nnf, patch, frames)
-        result = self.xp.empty(nnf.shape, np.int32), self.xp.empty(a.shape[:2], np.float32)
-        own += distance, *(labels or _UNLABELLED), *result, previous_field
+        unit, own, shared, result = self._field(a, b, nnf, distance, patch, labels, frames)
+        own += (previous_field,)
         return Launch("propagate", a.shape[:2], own, (*shared, jump, float(max_product)), unit, result)
 
     def _random_search_launch(
@@ -315,9 +314,8 @@ class CudaBackend:
         frames: Any = None,
         tick: Any = None,
     ) -> Launch:
-        unit, own, shared = self._maps(a, b, nnf, patch, frames)
-        result = self.xp.empty(nnf.shape, np.int32), self.xp.empty(a.shape[:2], np.float32)
-        own += distance, *(labels or _UNLABELLED), *result, search_radius
+        unit, own, shared, result = self._field(a, b, nnf, distance, patch, labels, frames)
+        own += (search_radius,)
         counters = np.uint32(seed & 0xFFFFFFFF), np.uint32(iteration)
         return Launch("random_search", a.shape[:2], own, (*shared, *counters, float(max_product)), unit, result)
 
@@ -326,6 +324,17 @@ class CudaBackend:
         unit = unit_of(a.shape[2], a, b)
         own = a, b, nnf, frames, *a.shape[:2], *b.shape[:2], _count(frames)
         return unit, own, (unit.per_position, patch // 2)
+
+    def _field(
+        self, a: Any, b: Any, nnf: Any, distance: Any, patch: int, labels: Any, frames: Any
+    ) -> tuple[Unit, tuple[Any, ...], tuple[Any, ...], tuple[Any, Any]]:
+        """Return the results of `_maps` for a pass that improves a field, and its empty result.
+
+        The new field and its distances are part of `Launch.own`.
+        """
+        unit, own, shared = self._maps(a, b, nnf, patch, frames)
+        result = self.xp.empty(nnf.shape, np.int32), self.xp.empty(a.shape[:2], np.float32)
+        return unit, (*own, distance, *(labels or _UNLABELLED), *result), shared, result
 
     @_active
     def vote(self, nnf, b, patch, frames=None, tick=None):

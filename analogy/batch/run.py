@@ -15,7 +15,7 @@ from typing import Any
 
 from ..backends.host import available_cores, free_memory
 from ..engine_arguments import EngineArguments
-from ..errors import DeviceError, ImageError, OutputError, SettingsError, reason
+from ..errors import DeviceError, ImageError, OutputError, SettingsError, counted, reason
 from ..files.atomic import as_path
 from ..files.folders import folder_for, refuse_a_film, refuse_foreign
 from ..pictures.listing import SUFFIXES, is_pattern
@@ -148,7 +148,7 @@ def run_batch(
                 page_path,
                 root,
                 total,
-                f"{output}: {total} {'job' if total == 1 else 'jobs'}",
+                f"{output}: {counted(total, 'job')}",
                 f"{described['model']}, {described['device']}",
             )
             budget = _BUDGET * free_memory() if pool.local else math.inf

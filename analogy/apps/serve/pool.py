@@ -239,9 +239,8 @@ class Pool:
     def on_end(self, own: _Worker) -> None:
         """Fail the job of a worker whose process has ended, and start another worker."""
         own.connection.close()
-        job, own.job = own.job, None
+        job, own.job, code = own.job, None, own.process.exitcode
         if job:
-            code = own.process.exitcode
             job.problem = own.status, own.why or f"the worker ended unexpectedly (exit code {code}); send the job again"
             if job.state != "cancelled":
                 _log.warning("a job failed: %s", job.problem[1])
@@ -251,7 +250,7 @@ class Pool:
         self._workers.remove(own)
         if self._first_ready and not self._first_ready.done():
             ended = (
-                f"the worker ended while it was starting (exit code {own.process.exitcode}); close other programs, or "
+                f"the worker ended while it was starting (exit code {code}); close other programs, or "
                 "use fewer --workers, and start the service again"
             )
             self._first_ready.set_exception(ModelError(own.why or ended))
@@ -262,7 +261,7 @@ class Pool:
         else:
             self._failures += 1
             wait = min(_SLOWEST_START, 2.0**self._failures)
-            why = own.why or f"exit code {own.process.exitcode}"
+            why = own.why or f"exit code {code}"
             _log.warning("a worker did not start (%s); the service tries again in %s", why, counted(wait, "second"))
             asyncio.get_running_loop().call_later(wait, self._replace)
 
