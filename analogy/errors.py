@@ -112,6 +112,17 @@ def reason(error: BaseException) -> str:
     return " ".join(text.split())
 
 
+def unreadable(error: OSError, label: str) -> str:
+    """Return a message that says why the file `label` cannot be read, and what to do."""
+    if isinstance(error, FileNotFoundError):
+        return f"{label}: there is no such file; check its name and its folder"
+    if isinstance(error, IsADirectoryError):
+        return f"{label} is a folder; give the path of a file"
+    if isinstance(error, PermissionError):
+        return f"{label}: there is no permission to read it; change its permissions, or give another file"
+    return f"{label} cannot be read ({reason(error)}); give another file"
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or the name of its type if it has no message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

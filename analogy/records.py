@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from .errors import SettingsError, reason
+from .errors import SettingsError, reason, unreadable
 from .files.inputs import read_regular
 from .method.pins import read_pins
 from .request import listed
@@ -32,12 +32,10 @@ def read_record(path: str | os.PathLike[str]) -> tuple[Settings, str, str, np.nd
         if not isinstance(pins, list):  # a path is refused, since it would make the program read another file
             raise TypeError("the pins are not a list")
         return Settings.from_dict(fields["settings"]), model, checksum, read_pins(pins)
-    except FileNotFoundError as error:
-        raise SettingsError(f"{path}: there is no such file") from error
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from error
     except OSError as error:
-        raise SettingsError(f"{path}: cannot be read ({reason(error)})") from error
+        raise SettingsError(unreadable(error, str(path))) from error
     except KeyError as error:
         raise SettingsError(f"{path}: not the settings.json of a result (it has no field {error})") from error
     except (ValueError, TypeError, RecursionError) as error:

@@ -38,7 +38,7 @@ def models_list() -> None:
         click.echo(f"{printable(name):22} {widths:20} {words}")
     for name, published in PUBLISHED.items():
         if name not in here:
-            click.echo(f"{name:22} {'(to pull)':20} {published.description}")
+            click.echo(f"{name:22} {'(not installed)':20} {published.description}")
 
 
 @models.command("pull")

@@ -113,8 +113,10 @@ def cluster(address: str, workers: int) -> Pool:
                                      silence_logs=logging.CRITICAL)  # fmt: skip
         client = Client(local or address, timeout=_CONNECTING_SECONDS, set_as_default=False)
     except (OSError, ValueError, RuntimeError) as error:
+        local_failed = "the local Dask scheduler did not start"
+        failed = local_failed if address == "local" else f"no Dask scheduler answers at {address}"
         raise DeviceError(
-            f"no Dask scheduler answers at {address} ({reason(error)}); start one with `dask scheduler`"
+            f"{failed} ({reason(error)}); start one with `dask scheduler`, and give its address"
         ) from error
 
     asked, cores = 0.0, 0

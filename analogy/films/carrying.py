@@ -82,7 +82,7 @@ _UNLIKE = 0.1
 """Colour difference (0 to 1) at which the search may change the place of a flat pixel.
 
 The difference is that between the pixel and its place. If it is smaller, or if the pixel passes the
-forward-backward check, the pixel keeps its place.
+forward-backward check, the search gives the pixel no other place.
 """
 
 _PATCH = 7
@@ -232,7 +232,8 @@ class Carrier:
     def _search(self, known: np.ndarray, excluded: np.ndarray) -> None:
         """Search the key frame for new places of all pixels that are not `excluded`, (H, W) bool.
 
-        Where a present place is `known`, (H, W) bool, matches near it are preferred.
+        Where a present place is `known`, (H, W) bool, matches near it are preferred. A pixel whose
+        place is not known first gets the flow of the nearest pixel whose place is known.
         """
         cv2 = opencv()
         size = self.flow.shape[:2]

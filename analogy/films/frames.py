@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from ..errors import ImageError, counted, reason
+from ..errors import ImageError, counted, unreadable
 from ..files.inputs import checksum
 from ..files.places import folded
 from ..pictures.images import Admit, Picture
@@ -124,7 +124,7 @@ def open_frames(source: FramesLike, admit: Admit | None = None) -> Frames:
         try:
             pictures = [Path(name) for name in pictures_in(path)]
         except OSError as error:
-            raise ImageError(f"{path} cannot be read ({reason(error)})") from error
+            raise ImageError(unreadable(error, str(path))) from error
         return _enough(_FileFrames(pictures, admit, path), f"the folder {path}")
     if path.suffix.lower() in VIDEOS + ONLY_READ and not is_pattern(str(path)):
         from .video import VideoFrames
@@ -166,7 +166,7 @@ class _FileFrames:
         try:
             return checksum(self.files[index])
         except OSError as error:
-            raise ImageError(f"{self.files[index]} cannot be read ({reason(error)})") from error
+            raise ImageError(unreadable(error, str(self.files[index]))) from error
 
 
 class _GivenFrames:

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from ..errors import AnalogyError, ImageError, MemoryLimitError, counted, reason
+from ..errors import AnalogyError, ImageError, MemoryLimitError, counted, reason, unreadable
 from ..files.atomic import atomic
 from ..files.inputs import open_regular, without_warnings
 from .flow import check_array, check_field, to_flow
@@ -158,10 +158,8 @@ def read(path: str | os.PathLike[str], width: int | None = None) -> np.ndarray:
             return readers[path.suffix.lower()](file, path)
     except AnalogyError:
         raise
-    except FileNotFoundError as error:
-        raise ImageError(f"{path}: there is no such file") from error
     except OSError as error:
-        raise ImageError(f"{path} cannot be read ({reason(error)})") from error
+        raise ImageError(unreadable(error, str(path))) from error
     except MemoryError as error:
         raise MemoryLimitError(f"{path}: there is not enough memory to read it; close other programs") from error
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..backends import Size
-from ..errors import SettingsError, reason, shown
+from ..errors import SettingsError, reason, shown, unreadable
 from ..files.inputs import read_regular
 from ..files.text_tables import decimal_separators, number, read_csv
 from .guidance import IGNORED, UNLABELLED, Labels
@@ -232,10 +232,8 @@ def _read_file(path: str | os.PathLike[str], read: Callable[[str, int], bytes]) 
         ]
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from error
-    except FileNotFoundError as error:
-        raise SettingsError(f"{path}: there is no such file") from error
     except OSError as error:
-        raise SettingsError(f"{path}: it cannot be read ({reason(error)})") from error
+        raise SettingsError(unreadable(error, str(path))) from error
     except (ValueError, csv.Error) as error:
         raise SettingsError(
             f"{path}: it is not a CSV file with the header {','.join(HEADER)} ({reason(error)})"

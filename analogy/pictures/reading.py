@@ -16,7 +16,7 @@ from typing import IO, Any, Protocol, TypeAlias, TypeGuard
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
-from ..errors import ImageError, MemoryLimitError, reason
+from ..errors import ImageError, MemoryLimitError, reason, unreadable
 from ..files.inputs import is_address, open_regular, without_warnings
 from .arrays import from_array
 from .colour import into_srgb, to_8_bits
@@ -307,12 +307,6 @@ def _register_heif() -> bool:
 
 def _image_error(error: Exception, label: str) -> ImageError:
     """Return the `ImageError`, about the picture `label`, that is raised in place of `error`."""
-    if isinstance(error, FileNotFoundError):
-        return ImageError(f"{label}: there is no such file")
-    if isinstance(error, IsADirectoryError):
-        return ImageError(f"{label} is a folder; give the path of a picture")
-    if isinstance(error, PermissionError):
-        return ImageError(f"{label}: there is no permission to read it; change its permissions, or give another file")
     if isinstance(error, UnidentifiedImageError) and str(error) == _A_TIFF:
         return ImageError(f"{label} {_A_TIFF}; save it as RGB with 8 or 16 bits per channel")
     if isinstance(error, UnidentifiedImageError):
@@ -321,8 +315,10 @@ def _image_error(error: Exception, label: str) -> ImageError:
     if isinstance(error, Image.DecompressionBombError):
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
         return ImageError(f"{label} is too large; make it smaller than {most:.1f} megapixels. {reason(error)}")
-    if isinstance(error, OSError) and error.errno is not None:
-        return ImageError(f"{label} cannot be read ({reason(error)}); give another file")
+    # Pillow raises OSError without a number for a damaged picture. Object stores raise these three.
+    by_class = (FileNotFoundError, IsADirectoryError, PermissionError)
+    if isinstance(error, OSError) and (error.errno is not None or isinstance(error, by_class)):
+        return ImageError(unreadable(error, label))
     return ImageError(f"{label} is damaged or truncated and cannot be decoded ({reason(error)}); give an intact file")
 
 

@@ -440,7 +440,7 @@ def test_the_shipped_model_is_listed_located_and_verified() -> None:
 
 def test_published_models_are_listed_and_a_wrong_file_is_refused(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("ANALOGY_HOME", str(tmp_path / "home"))
-    assert "(to pull)" in run("models", "list").stdout
+    assert "(not installed)" in run("models", "list").stdout
     (tmp_path / "weights.h5").write_bytes(b"not the published file")
     done = run("models", "pull", "vgg19", "--from", tmp_path / "weights.h5")
     assert done.exit_code == 2

@@ -89,7 +89,8 @@ def test_a_job_is_done_again_with_other_pins_only(pair, tmp_path: Path) -> None:
 def test_a_missing_wrong_or_empty_file_of_pins_fails_the_job(pair, tmp_path: Path) -> None:
     file = tmp_path / "pins.csv"
     failed = do(tmp_path, pair, pins=str(file))["line"]
-    assert (failed["state"], failed["error"]) == ("failed", f"{file}: there is no such file")
+    assert failed["state"] == "failed"
+    assert failed["error"] == f"{file}: there is no such file; check its name and its folder"
     file.write_text("x,y\n1,2\n")
     failed = do(tmp_path, pair, pins=str(file))["line"]
     assert (

@@ -124,7 +124,7 @@ _PROBLEMS: dict[int, str] = {
     422: "A picture cannot be used, or a field is wrong; the message says which one, and why.",
     429: "The queue is full; try again after `Retry-After` seconds.",
     500: "The job failed, because its worker ended unexpectedly or the job took too long.",
-    503: "The service is starting, ending or overloaded, or its disk is full; try again later.",
+    503: "The service is starting, ending or overloaded, or its disk may be full; try again later.",
 }
 _EVERY_ROUTE = (401, 403, 422)
 """HTTP statuses of the errors that the description of every route lists."""

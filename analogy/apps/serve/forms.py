@@ -154,7 +154,7 @@ class RequestForm(create_model("_Fields", **_SETTINGS, **_INPUTS)):  # type: ign
         except OSError:
             shutil.rmtree(job.folder, ignore_errors=True)
             raise HTTPException(
-                503, "the pictures cannot be stored, since the disk of the service is full; try again later"
+                503, "the service cannot store the pictures; its disk may be full, so try again later"
             ) from None
         return job
 

@@ -117,7 +117,7 @@ def _work(engine: Engine, connection: Connection, order: Order) -> None:
             "failed",
             order.id,
             503,
-            "the results cannot be written, since the disk of the service is full; try again later",
+            "the service cannot write the results; its disk may be full, so try again later",
         )
     except AnalogyError as error:
         report("failed", order.id, 422, str(error))
