@@ -1,61 +1,31 @@
-"""Jobs of a batch, made from pictures that all get the same style or from the rows of a table.
-
-The batch reads a table twice: once to check every row before the first job, and once to do the
-jobs. It keeps only a few rows in memory, so a table can have any length.
-"""
+"""Jobs of a batch, made from the rows of a table, or from pictures that all get the same style."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import json
 import logging
 import math
 import os
-import re
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import Any
 
-from ..errors import AnalogyError, OutputError, SettingsError, reason, shown
+from ..errors import AnalogyError, OutputError, SettingsError, shown
 from ..files.places import Places, WrittenTwiceError
-from ..files.text_tables import (
-    column_name,
-    members,
-    number,
-    read_csv,
-    readable,
-    text_lines,
-)
-from ..request import Request, fields_of, numbered
+from ..files.text_tables import column_name, number, readable
+from ..request import Request, numbered
 from ..settings import Settings
 from . import stores
 from .names import TEMPLATE, as_part, check_template, inside
-from .parquet import LONGEST_CELL, parquet_rows
+from .parquet import LONGEST_CELL
+from .tables import COLUMNS, FURTHER, INPUTS, SEVERAL, Rows
 
 _log = logging.getLogger("analogy")
 
-TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
-"""Suffixes of the tables that a batch reads."""
-NO_TABLES = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers", ".json", ".txt")
-"""Suffixes of other files that may contain tables; a batch refuses them and names `TABLES`."""
-INPUTS = tuple(field.name for field in fields_of("picture", "pins"))
-"""Columns that contain paths or addresses; each is a field of `Request`."""
-SEVERAL = tuple(field.name for field in fields_of("picture") if field.metadata["several"])
-"""Columns of `INPUTS` that can be repeated, as "b_prime_2", "b_prime_3" and so on."""
-_FURTHER = re.compile(rf"({'|'.join(SEVERAL)})_([2-9]|[1-9][0-9]{{1,2}})")
-COLUMNS = (*INPUTS, "name", "preset", *(field.name for field in dataclasses.fields(Settings)))
-"""Columns that a table can have, except repeated ones such as "b_prime_2"."""
 _KINDS = {field.name: type(field.default) for field in dataclasses.fields(Settings)}
 _TRUTH_VALUES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-
-Rows: TypeAlias = Generator[tuple[str, Mapping[str, Any]], None, None]
-"""Generator of rows: the place of a row in words ("line 3"), and its cells by their columns.
-
-None, NaN and "" are empty cells.
-"""
 
 
 @dataclass(frozen=True)
@@ -156,7 +126,7 @@ class Jobs:
             if _is_empty(cell):
                 continue
             name = column_name(title)
-            if name not in COLUMNS and not _FURTHER.fullmatch(name):
+            if name not in COLUMNS and not FURTHER.fullmatch(name):
                 raise SettingsError(
                     f"unknown column {shown(title)}; the columns are {', '.join(COLUMNS)}, and b_prime_2 and so on for "
                     "further examples"
@@ -186,7 +156,7 @@ class Jobs:
         """
         if self._allowed is None or (text := readable(cell)) == cell:
             return cell  # the path is from the command line, or the cell is UTF-8
-        if (name in INPUTS or _FURTHER.fullmatch(name)) and os.path.lexists(stores.absolute(cell, self._folder)):
+        if (name in INPUTS or FURTHER.fullmatch(name)) and os.path.lexists(stores.absolute(cell, self._folder)):
             return cell
         if not self._has_logged:
             _log.info(
@@ -216,7 +186,7 @@ class Jobs:
         A row has one value in the cell of `column`. It has several values in a list in this cell,
         or in the columns `column`, `column`_2 and so on.
         """
-        further = {int(each[2]): each[0] for each in map(_FURTHER.fullmatch, cells) if each and each[1] == column}
+        further = {int(each[2]): each[0] for each in map(FURTHER.fullmatch, cells) if each and each[1] == column}
         cell = cells.get(column)
         if isinstance(cell, list) and column in SEVERAL:
             if further:
@@ -275,75 +245,6 @@ class Jobs:
                 'in "{name}-{picture}.png"'
             )
         return outputs
-
-
-def of_pictures(paths: Sequence[str]) -> Callable[[], Rows]:
-    """Return a function that returns a generator with one row for each picture."""
-    return lambda: ((path, {"a": path}) for path in paths)
-
-
-def of_table(path: str) -> Callable[[], Rows]:
-    """Return a function that reads the rows of a table, in the format of its suffix.
-
-    Reading a row raises `SettingsError` if the table is missing or damaged, or if it is a .csv or
-    .tsv without a column a.
-    """
-    suffix = PurePosixPath(path).suffix.lower()
-    read = {".csv": _csv_rows, ".tsv": _csv_rows, ".parquet": parquet_rows}.get(suffix, _json_rows)
-
-    def rows() -> Rows:
-        try:
-            with stores.open_file(path) as file, closing(read(file)) as found:
-                for where, row in found:
-                    yield f"{path}, {where}", row
-        except FileNotFoundError as error:
-            raise SettingsError(f"{path}: there is no such table; correct its name") from error
-        except SettingsError as error:
-            raise SettingsError(f"{path}: {error}") from error
-        except OSError as error:
-            if isinstance(error, AnalogyError):
-                raise
-            raise SettingsError(f"{path} cannot be read ({reason(error)})") from error
-        except csv.Error as error:
-            words = "check the quotes in it, and shorten long cells"
-            raise SettingsError(f"{path} is not a table ({reason(error)}); {words}") from error
-        except UnicodeError as error:
-            raise SettingsError(f"{path} is not a table ({reason(error)}); save it in UTF-8") from error
-
-    return rows
-
-
-def _csv_rows(file: Any) -> Rows:
-    """Yield the rows of a .csv or .tsv."""
-    header, rows, _ = read_csv(file)
-    if "a" not in header:
-        found = shown(", ".join(filter(None, header))) if header else "nothing"
-        raise SettingsError(
-            f"its first line is {found}, which has no column a; the first line must name columns from this list: "
-            f"{', '.join(COLUMNS)}"
-        )
-    for line, cells in rows:
-        yield f"line {line}", dict(zip(header, cells, strict=False))
-
-
-def _json_rows(file: Any) -> Rows:
-    """Yield the rows of a .jsonl."""
-    for index, line in enumerate(text_lines(file, "\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line, object_pairs_hook=members)
-        except SettingsError as error:
-            raise SettingsError(f"line {index}: {error}") from error
-        except (ValueError, RecursionError) as error:
-            raise SettingsError(
-                f"line {index} is not valid JSON ({reason(error)}); write one object on each line"
-            ) from error
-        if not isinstance(row, dict):
-            raise SettingsError(
-                f'line {index} is not an object; write, for instance, {{"a": "photo.jpg", "b_prime": "painting.jpg"}}'
-            )
-        yield f"line {index}", row
 
 
 def check(jobs: Jobs, root: str, table: str | None = None, own: Sequence[Path] = ()) -> int:

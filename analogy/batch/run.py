@@ -24,10 +24,12 @@ from ..pictures.writing import is_picture_path
 from ..progress import Progress
 from ..settings import Settings
 from ..version import __version__
-from . import jobs as tables
 from . import manifest as manifests
 from . import pools, report, stores
+from .jobs import Jobs, check
 from .loop import Loop, Tally
+from .names import TEMPLATE
+from .tables import NO_TABLES, TABLES, of_pictures, of_table
 from .work import describe
 
 _log = logging.getLogger("analogy")
@@ -52,7 +54,7 @@ def run_batch(
     engine: EngineArguments,
     *,
     styles: Sequence[str] = (),
-    template: str = tables.TEMPLATE,
+    template: str = TEMPLATE,
     manifest: Path | None = None,
     allowed: Sequence[str] = (),
     workers: int | None = None,
@@ -125,7 +127,7 @@ def run_batch(
     page_path = manifest.parent / manifests.REPORT
     jobs, table = _jobs(sources, root, settings, styles, template, allowed, single)
     progress(Progress("reading", 0))
-    total = tables.check(jobs, root, table, (manifest, page_path))
+    total = check(jobs, root, table, (manifest, page_path))
     refuse_foreign(page_path, report.is_report(page_path))
     with folder_for(manifest.parent), manifests.Manifest(manifest) as done:
         progress(Progress("starting", 0))
@@ -193,7 +195,7 @@ def _jobs(
     template: str,
     allowed: Sequence[str],
     single: Collection[str],
-) -> tuple[tables.Jobs, str | None]:
+) -> tuple[Jobs, str | None]:
     """Return the jobs, and the path or the address of their table (None if there is no table)."""
     here = os.getcwd()  # noqa: PTH109
     paths = [stores.absolute(source, here) for source in sources]
@@ -204,17 +206,17 @@ def _jobs(
         stores.check(style)
         if not stores.scheme(style):
             picture_size(style, name="--style")
-    table = next((path for path in paths if Path(path).suffix.lower() in tables.TABLES), None)
+    table = next((path for path in paths if Path(path).suffix.lower() in TABLES), None)
     if table is not None:
         if len(paths) > 1:
             raise SettingsError(f"{table} is one of {len(paths)} sources; a table must be the only source")
         folder = stores.parent(table)
-        return tables.Jobs(tables.of_table(table), folder, settings, styles, template, allowed, single), table
+        return Jobs(of_table(table), folder, settings, styles, template, allowed, single), table
     for source in sources:
-        if source.lower().endswith(tables.NO_TABLES):
+        if source.lower().endswith(NO_TABLES):
             raise SettingsError(
                 f"{source} is neither a picture nor a table that a batch can read; save a table as one of "
-                f"{' '.join(tables.TABLES)}"
+                f"{' '.join(TABLES)}"
             )
     if not styles:
         raise SettingsError("there is no style; pass --style PICTURE, or a table of jobs (.csv, .jsonl, .parquet)")
@@ -233,7 +235,7 @@ def _jobs(
         if not found:
             raise ImageError(f"{source}: there are no pictures; name a folder that contains pictures")
         pictures += found
-    return tables.Jobs(tables.of_pictures(pictures), here, settings, styles, template, allowed=None), None
+    return Jobs(of_pictures(pictures), here, settings, styles, template, allowed=None), None
 
 
 def _pool(scheduler: str | None, workers: int | None, engine: EngineArguments) -> tuple[pools.Pool, EngineArguments]:

@@ -406,7 +406,7 @@ def test_a_table_is_refused_in_one_line_before_the_first_job(
         (["empty"], ["--style", "style.jpg"], "there are no pictures"),
         (["photos/*.tif"], ["--style", "style.jpg"], "there are no pictures"),
         (["photos"], ["--style", "none.jpg"], "there is no such file"),
-        (["none.csv"], [], "there is no such table"),
+        (["none.csv"], [], "there is no such file"),
         (["photos"], ["--style", "style.jpg", "-o", "photos"], "is also the folder for results"),
         (["photos"], ["--style", "style.jpg", "-o", "x.png"], "a batch writes into a folder"),
         (["photos"], ["--style", "style.jpg", "-o", "s3://bucket/out"], "also give --manifest PATH"),

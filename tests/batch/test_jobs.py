@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from analogy import OutputError, Settings, SettingsError
-from analogy.batch import jobs
+from analogy.batch import jobs, tables
 from analogy.request import Request
 
 SETTINGS = Settings(direction="ab")
 
 
 def of_table(path: Path) -> jobs.Jobs:
-    return jobs.Jobs(jobs.of_table(str(path)), str(path.parent), SETTINGS, ["/style.png"])
+    return jobs.Jobs(tables.of_table(str(path)), str(path.parent), SETTINGS, ["/style.png"])
 
 
 def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_row_names_several_examples_in_a_list_or_in_further_columns(tmp_path: 
     for name in ("jobs.jsonl", "jobs.csv"):
         path = tmp_path / name
         found = list(
-            jobs.Jobs(jobs.of_table(str(path)), str(tmp_path), SETTINGS, ["/s.png", "/t.png"], "{b_prime}-{a}.png")
+            jobs.Jobs(tables.of_table(str(path)), str(tmp_path), SETTINGS, ["/s.png", "/t.png"], "{b_prime}-{a}.png")
         )
         one, two, m, m1, m2 = (str(tmp_path / f"{each}.png") for each in ("one", "two", "m", "m1", "m2"))
         assert [job.request.b_prime for job in found] == [[one, two], one, ["/s.png", "/t.png"]]
@@ -133,7 +133,7 @@ def test_a_row_names_several_examples_in_a_list_or_in_further_columns(tmp_path: 
 
 def test_several_examples_make_several_pictures_b(tmp_path: Path) -> None:
     def of(direction: str, template: str) -> list[dict[str, str]]:
-        rows, settings = jobs.of_pictures(["/photos/x.png"]), Settings(direction=direction)
+        rows, settings = tables.of_pictures(["/photos/x.png"]), Settings(direction=direction)
         return [job.outputs for job in jobs.Jobs(rows, "/", settings, ["/s.png", "/t.png"], template, allowed=None)]
 
     both = {"a_prime": "x-a_prime.png", "b_1": "x-b_1.png", "b_2": "x-b_2.png"}
@@ -283,7 +283,7 @@ NAMES = [
 @pytest.mark.parametrize(("name", "result"), NAMES)
 def test_any_name_that_a_file_can_have_becomes_the_name_of_a_result(name: bytes, result: str) -> None:
     path = f"/photos/{os.fsdecode(name)}.png"
-    batch = jobs.Jobs(jobs.of_pictures([path]), "/", SETTINGS, ["/style.png"], allowed=None)
+    batch = jobs.Jobs(tables.of_pictures([path]), "/", SETTINGS, ["/style.png"], allowed=None)
     assert jobs.check(batch, "/out") == 1
     (job,) = batch
     assert (job.inputs["a"], job.outputs) == (path, {"a_prime": f"{result}.png"})
@@ -362,7 +362,7 @@ def test_no_job_overwrites_a_file_of_pins(tmp_path: Path) -> None:
 
 
 def test_each_input_of_a_request_is_a_column() -> None:
-    assert jobs.COLUMNS[: len(jobs.INPUTS)] == ("a", "b_prime", "b", "mask_a", "mask_b", "pins")
+    assert tables.COLUMNS[: len(tables.INPUTS)] == ("a", "b_prime", "b", "mask_a", "mask_b", "pins")
 
 
 def test_a_table_named_like_a_file_of_the_batch_is_refused(tmp_path: Path) -> None:
