@@ -58,10 +58,14 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def _on_device(method: Method) -> Method:
-    """Wrap a method of `Engine` so that it runs within `backend.active()`."""
+    """Wrap a method of `Engine` so that it runs within `backend.active()`.
+
+    After a fork the method raises `DeviceError`, before it uses the device.
+    """
 
     @wraps(method)
     def active(self: Engine, *args: Any, **options: Any) -> Any:
+        self._refuse_after_a_fork()
         with self.backend.active():
             return method(self, *args, **options)
 
@@ -114,8 +118,6 @@ class Engine:
         self.network = Features(folder, self.backend)
         self._process = os.getpid()
 
-    @enough_memory("match and to paint the pictures", "make them smaller, lower max_pixels, or close other programs")
-    @_on_device
     def transfer(
         self,
         a: PictureLike,
@@ -188,26 +190,35 @@ class Engine:
         DeviceError
             If this engine was made in another process, before a fork.
         """
-        self._refuse_after_a_fork()
         single: dict[str, Any] = {} if direction is FROM_SETTINGS else {"direction": direction}
         settings = Settings.of(settings).changed(single | changes)
         request = Request(a, b_prime, settings, b=b, mask_a=mask_a, mask_b=mask_b, pins=pins, levels=levels)
-        settings = request.settings
-        report = StageReporter(progress)
+        return self._transfer(request, self.max_input_pixels, StageReporter(progress))
 
+    @enough_memory("match and to paint the pictures", "make them smaller, lower max_pixels, or close other programs")
+    @_on_device
+    def _transfer(self, request: Request, max_pixels: int | None, report: StageReporter) -> Result[Any, Any]:
+        """Do the transfer of a request whose pictures have at most `max_pixels` pixels."""
+        settings = request.settings
         report.begin("reading")
         self.network.load_ahead(settings)
-        admitted = admission.Admission(self.backend, self.network.card.widths, settings, self.max_input_pixels)
-        known, masks = listed(b) or None, listed(mask_b) or None
-        pair = read_pair(a, request.examples, known, mask_a, masks, request.pin_rows(), settings, admitted)
-        report.plan(costs.estimate(self.network.card.widths, self.network.search_widths, pair, settings, levels))
+        admitted = admission.Admission(self.backend, self.network.card.widths, settings, max_pixels)
+        known, masks = listed(request.b) or None, listed(request.mask_b) or None
+        pair = read_pair(
+            request.a, request.examples, known, request.mask_a, masks, request.pin_rows(), settings, admitted
+        )
+        report.plan(
+            costs.estimate(self.network.card.widths, self.network.search_widths, pair, settings, request.levels)
+        )
 
         report.begin("features")
         self.backend.prepare()
         uploads = Uploads(self.backend)
         inputs = pair.network_inputs(uploads)
         painter = Painter(uploads, pair.ways(settings), inputs, settings)
-        found = match(self.network, pair, inputs, settings, report, partial(painter.show, report) if levels else None)
+        found = match(
+            self.network, pair, inputs, settings, report, partial(painter.show, report) if request.levels else None
+        )
         del inputs
 
         report.begin("pictures")
@@ -216,7 +227,7 @@ class Engine:
         # in which the first was painted, and the system need not clear new memory for it.
         made |= {way.key: painter.finish(way, made.pop(way.key), report) for way in painter.ways}
         report.end()
-        on_device = isinstance(a, self.backend.xp.ndarray)
+        on_device = isinstance(request.a, self.backend.xp.ndarray)
         return self._result(request, pair, found, made, painter.levels, report.seconds, on_device)
 
     def _result(
@@ -267,6 +278,7 @@ class Engine:
             seconds=seconds,
         )
 
+    @_on_device
     def prepare(self, settings: SettingsLike | None = None, **changes: Unpack[SettingOptions]) -> None:
         """Load and compile what transfers with these settings need, so that the first one is fast.
 
@@ -282,9 +294,9 @@ class Engine:
             Single settings by name, as for `transfer`.
         """
         noise = np.random.default_rng(0).integers(0, 256, (2, *_WARM_UP_SIZE, 3)).astype(np.uint8)
-        with self.backend.active():
-            network_input(self.backend, noise[0], (_WARM_UP_SIZE[0] // 2, _WARM_UP_SIZE[1] // 2))
-        self.transfer(noise[0], noise[1].swapaxes(0, 1), settings, **changes)
+        network_input(self.backend, noise[0], (_WARM_UP_SIZE[0] // 2, _WARM_UP_SIZE[1] // 2))
+        request = Request(noise[0], noise[1].swapaxes(0, 1), Settings.of(settings).changed(changes))
+        self._transfer(request, None, StageReporter(None))  # `max_input_pixels` limits only pictures of the caller
 
     def clip(
         self,

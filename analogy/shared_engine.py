@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from functools import lru_cache
 from typing import Unpack
 
@@ -16,9 +17,22 @@ from .request import Examples
 from .result import Looks, Result, Way
 from .settings import SettingsLike
 
+_locks: dict[int, threading.Lock] = {}
+"""Process id -> lock that a thread of this process holds while it gets or makes an engine.
+
+After a fork, a lock of the parent may be locked for ever.
+"""
+
+
+def _engine(arguments: EngineArguments) -> Engine:
+    """Return the engine with these arguments, which the threads of this process share."""
+    process = os.getpid()
+    with _locks.setdefault(process, threading.Lock()):  # `lru_cache` alone would let each thread make an engine
+        return _make(arguments, process)
+
 
 @lru_cache(maxsize=2)
-def _engine(arguments: EngineArguments, process: int) -> Engine:
+def _make(arguments: EngineArguments, process: int) -> Engine:
     return arguments.make()
 
 
@@ -86,5 +100,5 @@ def transfer(
         If there is not enough memory.
     """
     most = admission.check_limit(max_input_pixels)
-    engine = _engine(EngineArguments(name_of(model), *check_device(device, threads), most), os.getpid())
+    engine = _engine(EngineArguments(name_of(model), *check_device(device, threads), most))
     return engine.transfer(a, b_prime, settings, b=b, direction=direction, **options)

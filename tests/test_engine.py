@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -14,6 +15,7 @@ from PIL import Image
 import analogy
 from analogy import progress
 from analogy.engine import Engine
+from analogy.engine_arguments import EngineArguments
 from analogy.errors import DeviceError, ImageError, ModelError, OutputError, SettingsError
 from analogy.method.admission import working_size
 from analogy.pictures import images
@@ -374,6 +376,42 @@ def test_an_engine_refuses_to_run_after_a_fork(engine: Engine) -> None:
     with os.fdopen(reader) as pipe:
         assert "make an Engine in each process" in pipe.read()
     os.waitpid(child, 0)
+
+
+def test_after_a_fork_an_engine_does_not_touch_its_device(engine: Engine, monkeypatch) -> None:
+    def touch() -> None:
+        raise RuntimeError("cudaErrorInitializationError")  # as CuPy raises in a forked process
+
+    monkeypatch.setattr(engine.backend, "active", touch)
+    monkeypatch.setattr(engine, "_process", -1)
+    for use in (lambda: engine.transfer(noise(16, 16), noise(16, 16), **FAST), engine.prepare):
+        with pytest.raises(DeviceError, match="make an Engine in each process"):
+            use()
+
+
+def test_an_engine_with_a_low_limit_of_pixels_can_be_prepared() -> None:
+    small = Engine(device="cpu", threads=1, max_input_pixels=256)
+    small.prepare("fast")
+    with pytest.raises(ImageError, match=r"max_input_pixels allows 0\.000256"):
+        small.transfer(noise(16, 17), noise(16, 16))
+
+
+def test_threads_that_call_analogy_transfer_at_once_share_one_engine(monkeypatch) -> None:
+    made: list[Engine] = []
+
+    def make(arguments: EngineArguments) -> Engine:
+        time.sleep(0.2)  # the other threads ask for the engine in this time
+        made.append(Engine(arguments.model, device="cpu", threads=1))
+        return made[-1]
+
+    monkeypatch.setattr(EngineArguments, "make", make)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(
+            pool.map(
+                lambda n: analogy.transfer(noise(16, 16), noise(16, 16, n), max_input_pixels=999, **FAST), range(4)
+            )
+        )
+    assert len(made) == 1 and len(results) == 4
 
 
 def test_analogy_transfer_makes_a_new_engine_in_another_process(monkeypatch) -> None:

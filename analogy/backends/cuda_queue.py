@@ -128,11 +128,20 @@ class Queue:
                 raise failures[int((failed != 0).argmax())]
 
 
-@functools.cache
 def queue(xp: Any, index: int) -> Queue:
     """Return the queue of a device, which all backends of this process on the device share.
 
     These backends also share the memory pool of ONNX Runtime. That is safe only because all work
     that uses the pool is in one stream.
     """
+    with _making:  # `functools.cache` alone would let two threads make two queues
+        return _queue(xp, index)
+
+
+_making = threading.Lock()
+"""Lock that a thread holds while it gets or makes a queue."""
+
+
+@functools.cache
+def _queue(xp: Any, index: int) -> Queue:
     return Queue(xp, index)

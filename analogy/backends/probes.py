@@ -206,7 +206,8 @@ def _convolve(backend: Backend, *entries: tuple[str, str]) -> tuple[str, Any]:
     y = backend.asarray(backend.xp.empty(_Y, np.float32))
     settings = runtime.SessionOptions()
     settings.add_session_config_entry("session.use_env_allocators", "1")
-    session = runtime.InferenceSession(_CONVOLUTION, settings, providers=backend.providers)
+    # Without `enable_fallback=0`, ONNX Runtime would print errors and then use the CPU.
+    session = runtime.InferenceSession(_CONVOLUTION, settings, providers=backend.providers, enable_fallback=0)
     binding = session.io_binding()
     for name, array in (("x", x), ("w", w)):
         binding.bind_input(name, backend.name, backend.index, np.float32, array.shape, backend.pointer(array))

@@ -139,8 +139,8 @@ def share_device_memory(index: int, most: int) -> None:
     """Make sessions on CUDA's device `index` share one memory pool of at most `most` bytes.
 
     Only the first call for a device has an effect. A session uses the pool if its option
-    "session.use_env_allocators" is set. Sharing is safe, since all sessions on a device use the
-    same stream.
+    "session.use_env_allocators" is set. Sharing is safe, since all sessions on a device run in the
+    same stream, and since their weights are not in the pool (see `sessions.load_session`).
     """
     runtime = import_runtime()
     try:

@@ -27,6 +27,10 @@ class _Slot:
     session: Future[Any]
     shapes: Shapes | None = None
 
+    def has_failed(self) -> bool:
+        """Return whether the session could not be loaded."""
+        return self.session.done() and self.session.exception() is not None
+
 
 class Sessions:
     """Cache of ONNX Runtime sessions for the graphs of one model on one backend.
@@ -45,11 +49,14 @@ class Sessions:
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="analogy-loader")
 
     def load_ahead(self, graph: str) -> Future[Any]:
-        """Return the future of a session of a graph, and begin to load one if there is none."""
+        """Return the future of a session of a graph, and begin to load one if there is none.
+
+        A session that could not be loaded is loaded again.
+        """
         with self._lock:
-            if not self._slots.get(graph):
-                self._slots[graph] = [self._new(graph)]
-            return self._slots[graph][-1].session
+            slots = [slot for slot in self._slots.get(graph, []) if not slot.has_failed()] or [self._new(graph)]
+            self._slots[graph] = slots
+            return slots[-1].session
 
     def get(self, graph: str, shapes: Shapes) -> Any:
         """Return a session of a graph for inputs of these shapes.
@@ -103,6 +110,10 @@ def load_session(path: Path, backend: Backend) -> Any:
     share_memory()
     options.add_session_config_entry("session.use_env_allocators", "1")
     options.enable_mem_pattern = False
+    # The weights get memory outside the pool. On a GPU, a part of the pool may be free although
+    # pending kernels of another session still use it. That is safe for work in the stream of this
+    # device, but ONNX Runtime copies weights to the device in another stream.
+    options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     threads = getattr(backend, "threads", None)
     if threads:
         options.intra_op_num_threads = threads

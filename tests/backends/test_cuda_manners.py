@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,7 +19,7 @@ from simulator import device
 from simulator import standin as cp
 from simulator.counting import Counts
 
-from analogy.backends import Pass, cuda, get_backend, probes
+from analogy.backends import Pass, cuda, cuda_queue, get_backend, probes
 from analogy.backends.cpu import CpuBackend
 from analogy.engine import Engine
 from analogy.errors import DeviceError, MemoryLimitError, ModelError
@@ -125,6 +126,19 @@ def test_work_on_the_caller_s_stream_is_in_order_before_and_after(number):
         np.testing.assert_array_equal(
             cp.asnumpy(joined + 0), np.full((2, 2, 8), 2048)
         )  # the sum raises RaceError if the stream does not wait for the backend
+
+
+def test_threads_that_ask_at_once_for_the_queue_of_a_device_get_the_same_one():
+    def slow(non_blocking: bool) -> object:
+        time.sleep(0.2)  # the other threads ask for the queue in this time
+        return object()
+
+    class Module:  # in place of CuPy
+        cuda = SimpleNamespace(Device=lambda index: nullcontext(), Stream=slow)
+
+    with ThreadPoolExecutor(4) as pool:
+        queues = list(pool.map(lambda _: cuda_queue.queue(Module, 0), range(4)))
+    assert all(each is queues[0] for each in queues)
 
 
 def test_a_backend_of_another_device_waits_for_the_streams_of_both(simulated):

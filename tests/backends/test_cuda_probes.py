@@ -222,7 +222,8 @@ class FakeSession:
     def __init__(self, used: str, error: Exception | None = None):
         self.used, self.error = used, error
 
-    def __call__(self, model, options, providers):
+    def __call__(self, model, options, providers, enable_fallback):
+        assert not enable_fallback  # it would print, and use the CPU
         return self
 
     def get_providers(self):
@@ -335,7 +336,7 @@ def test_an_arena_is_shrunk_by_a_run_that_shares_it_and_asks_for_that(monkeypatc
     made, ran = [], []
 
     class Session(FakeSession):
-        def __call__(self, model, options, providers):
+        def __call__(self, model, options, providers, enable_fallback):
             made.append(options.get_session_config_entry("session.use_env_allocators"))
             return self
 

@@ -75,6 +75,17 @@ def test_a_graph_that_could_not_be_loaded_is_loaded_again_by_the_next_run(monkey
     assert network.pyramid(picture)[5].shape[:2] == (1, 1)
 
 
+def test_graphs_that_could_not_be_loaded_ahead_are_loaded_again_by_the_next_transfer(monkeypatch) -> None:
+    network = Features(locate(DEFAULT), CpuBackend(1))
+    with monkeypatch.context() as patch:
+        patch.setattr(onnxruntime, "InferenceSession", shortage)
+        for future in network.load_ahead(Settings()):
+            with pytest.raises(MemoryLimitError):
+                future.result()
+    for future in network.load_ahead(Settings()):
+        assert future.result().get_inputs()
+
+
 def recorded(monkeypatch, used=lambda providers: providers[0]) -> list:
     """Return a list that will get the options and the keywords of each new session.
 
@@ -105,6 +116,7 @@ def test_sessions_are_silent_sleep_while_they_wait_share_one_memory_and_never_fa
     [(options, keywords)] = made
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
     assert options.get_session_config_entry("session.use_env_allocators") == "1" and shared == [True]
+    assert options.get_session_config_entry("session.use_device_allocator_for_initializers") == "1"
     assert not options.enable_mem_pattern
     assert options.log_severity_level == FATAL
     assert options.intra_op_num_threads == 3
