@@ -47,9 +47,7 @@ from analogy.errors import counted
 from analogy.networks.models import DEFAULT
 from analogy.settings import PRESETS, Settings
 
-import bench_film
 import bench_gpu
-import bench_service
 
 EXAMPLES = Path(__file__).parents[1] / "analogy" / "examples"
 NETWORKS = ("features", *(f"step {level}" for level in (5, 4, 3, 2)))
@@ -59,6 +57,11 @@ The speed of the other stages is compared with the speed of a copy in memory.
 """
 SIDE, COPIED = {"cpu": 1536, "cuda": 8192}, 1 << 26
 """Kind of device -> rows of the square matrices of the product; number of floats in the copy."""
+COPIES = {"cpu": 1, "cuda": 20}
+"""Kind of device -> number of copies that are timed together.
+
+A GPU copies so fast that waiting for its end would take a large part of the time of one copy.
+"""
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
@@ -210,19 +213,20 @@ def limits(device: str) -> dict[str, float]:
     source = backend.asarray(np.ones(COPIED, np.float32))
     target = backend.xp.empty_like(source)
 
-    def fastest(work: Callable[[], object]) -> float:
+    def fastest(work: Callable[[], object], times: int = 1) -> float:
         seconds = []
         for _ in range(4):
             wait_for(backend)
             began = time.perf_counter()
-            work()
+            for _ in range(times):
+                work()
             wait_for(backend)
-            seconds.append(time.perf_counter() - began)
+            seconds.append((time.perf_counter() - began) / times)
         return min(seconds)
 
     return {
         "operations": 2 * side**3 / fastest(lambda: x @ x),
-        "bytes": 2 * source.nbytes / fastest(lambda: backend.xp.copyto(target, source)),
+        "bytes": 2 * source.nbytes / fastest(lambda: backend.xp.copyto(target, source), COPIES[backend.name]),
     }
 
 
@@ -232,7 +236,8 @@ def limits(device: str) -> dict[str, float]:
 def in_own_process(one: str) -> Any:
     environment = os.environ | {"BENCH_BEGAN": repr(time.time())}
     command = [sys.executable, __file__, "--one", one]
-    return json.loads(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+    # The process writes its errors to standard error, where the user sees them.
+    return json.loads(subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
 def measure(arguments: list[Any], runs: int) -> dict[str, Any]:
@@ -366,6 +371,11 @@ def main(sizes: list[int], models: list[str], threads: list[int], preset: Any, d
     settings = {**PRESETS[preset], "max_pixels": max(350_000, max(sizes) ** 2)}
     earlier = json.loads(compare.read_text()) if compare else {"runs": {}}
     report: dict[str, Any] = {"limits": limit, "runs": {}}
+
+    def store() -> None:  # after each measurement, so that an error in a later one loses none of them
+        if output:
+            output.write_text(json.dumps(report, indent=1))
+
     with tempfile.TemporaryDirectory() as folder:
         for model in models:
             for size in sizes:
@@ -374,16 +384,21 @@ def main(sizes: list[int], models: list[str], threads: list[int], preset: Any, d
                 for count in threads if device == "cpu" else [None]:
                     where = counted(count, "thread") if count else device
                     title = f"{Path(model).name}, {size} x {size}, {where}, {preset}"
-                    found = measure([a, b_prime, out, model, device, count, settings], runs)
+                    report["runs"][title] = found = measure([a, b_prime, out, model, device, count, settings], runs)
+                    store()
                     if device != "cpu":
                         found["gpu"] = in_own_process(json.dumps({"gpu": [a, b_prime, model, device]}))
                     before = earlier["runs"].get(title)
                     show(title, found, limit, before and before | {"limits": earlier["limits"]})
-                    report["runs"][title] = found
+                    store()
                     if film:
+                        import bench_film
+
                         found["film"] = bench_film.measure(EXAMPLES / "mona_lisa.jpg", device, count)
                         click.echo("\n".join(bench_film.lines(found["film"])))
                     if clients:
+                        import bench_service
+
                         served = bench_service.measure(a, b_prime, model, device, count, settings, clients, runs)
                         show_service(served)
                         found["service"] = served
@@ -392,8 +407,7 @@ def main(sizes: list[int], models: list[str], threads: list[int], preset: Any, d
                     theirs = shlex.split(peer.format(a=a, b=b_prime, out=str(Path(folder) / "peer.png")))
                     commands = {"defaults": ours, "--preset fast": [*ours, "--preset", "fast"], theirs[0]: theirs}
                     whole_commands(commands, runs)
-    if output:
-        output.write_text(json.dumps(report, indent=1))
+    store()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ with its settings are made.
 from __future__ import annotations
 
 import statistics
+import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -60,25 +61,24 @@ def measure(a: str, b_prime: str, model: str, device: str, cases: Mapping[str, C
     """Measure the cases, and then the transfers per second with one caller and with `CALLERS`.
 
     Returns {"ms": {case: [low, median, high]}, "per_second": {callers: transfers}, "device":
-    words}.
+    words}. A case that fails has the text of its error in place of the times.
     """
     from analogy.engine import Engine
 
     engine = Engine(model, device)
-    milliseconds = {}
+    milliseconds: dict[str, list[float] | str] = {}
     for name, case in cases.items():
-        pictures = [_resized(path, case.size) for path in (a, b_prime)]
-        took = []
-        for _ in range(case.runs + 2):
-            began = time.perf_counter()
-            engine.transfer(*pictures, **case.settings)
-            took.append(1000 * (time.perf_counter() - began))
-        milliseconds[name] = [min(took[2:]), statistics.median(took[2:]), max(took[2:])]
+        try:
+            milliseconds[name] = _times(engine, [_resized(path, case.size) for path in (a, b_prime)], case)
+        except Exception as error:  # the times of the other cases are not lost
+            milliseconds[name] = f"{type(error).__name__}: {error}"
     first = next(iter(cases.values()))
     pictures = [_resized(path, first.size) for path in (a, b_prime)]
 
-    def call(until: float) -> int:
-        count = 0
+    def call(start: threading.Barrier) -> int:
+        engine.transfer(*pictures, **first.settings)  # CuPy and ONNX Runtime make handles for each thread
+        start.wait()
+        until, count = time.perf_counter() + seconds, 0
         while time.perf_counter() < until:
             engine.transfer(*pictures, **first.settings)
             count += 1
@@ -87,15 +87,28 @@ def measure(a: str, b_prime: str, model: str, device: str, cases: Mapping[str, C
     per_second = {}
     for callers in (1, CALLERS):
         with ThreadPoolExecutor(callers) as pool:
-            until = time.perf_counter() + seconds
-            per_second[str(callers)] = sum(pool.map(call, [until] * callers)) / seconds
+            per_second[str(callers)] = sum(pool.map(call, [threading.Barrier(callers)] * callers)) / seconds
     return {"ms": milliseconds, "per_second": per_second, "device": engine.backend.describe()}
+
+
+def _times(engine: Any, pictures: list[np.ndarray], case: Case) -> list[float]:
+    """Return the shortest, the median and the longest time of the transfers of a case, in ms."""
+    took = []
+    for _ in range(case.runs + 2):
+        began = time.perf_counter()
+        engine.transfer(*pictures, **case.settings)
+        took.append(1000 * (time.perf_counter() - began))
+    return [min(took[2:]), statistics.median(took[2:]), max(took[2:])]
 
 
 def lines(found: Mapping[str, Any], cases: Mapping[str, Case]) -> list[str]:
     """Return the figures of `measure`, and the aims, as lines of text."""
     text = [f"  whole transfers on {found['device']}, median (lowest to highest):"]
-    for name, (low, middle, high) in found["ms"].items():
+    for name, times in found["ms"].items():
+        if isinstance(times, str):
+            text.append(f"  {name:24} failed: {times}")
+            continue
+        low, middle, high = times
         text.append(f"  {name:24} {middle:7.1f} ms ({low:.1f} to {high:.1f}); aim on an H100 {cases[name].aim:g} ms")
     one, two = found["per_second"]["1"], found["per_second"][str(CALLERS)]
     text.append(

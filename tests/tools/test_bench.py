@@ -91,10 +91,13 @@ def test_on_a_gpu_each_stage_is_waited_for_and_whole_transfers_are_measured_apar
 
     gpu = tool.bench_gpu
     cases = {name: gpu.Case((16, 20), case.settings, 1, case.aim) for name, case in gpu.CASES.items()}
-    del cases["preset paper"]  # which takes long
+    cases["preset paper"] = gpu.Case((16, 20), {"ratio": 9}, 1, 1)  # which fails, and would take long
     whole = gpu.measure(a, b_prime, DEFAULT, "cuda", cases, 0.5)
+    assert whole["ms"].pop("preset paper").startswith("SettingsError: ratio is 9")
     assert all(0 < low <= middle <= high for low, middle, high in whole["ms"].values())
+    whole["ms"]["preset paper"] = "SettingsError: ratio is 9"
     assert all(count > 0 for count in whole["per_second"].values())
     shown = "\n".join(gpu.lines(whole, cases))
     assert all(f"{name} " in shown for name in cases)
+    assert "preset paper             failed: SettingsError: ratio is 9" in shown
     assert "for one caller" in shown and "whole transfers on simulator" in shown
