@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import ModelError, OutputError, reason
+from ..errors import ModelError, OutputError, reason, unreadable
 from ..files.atomic import atomic, atomic_folder
 from ..files.folders import make_folder
 from ..files.temporary import scratch_folder
@@ -94,8 +94,11 @@ def locate(model: str | os.PathLike[str]) -> Path:
         raise ModelError(
             f"there is no model {name!r}; choose from {', '.join(here) or 'none'}, or name a model's folder"
         )
-    named = read_card(folder).sha256 if (folder / CARD).is_file() else {}
-    missing = [name for name in dict.fromkeys((*GRAPHS, *named, CARD)) if not (folder / name).is_file()]
+    try:
+        named = read_card(folder).sha256 if (folder / CARD).is_file() else {}
+        missing = [name for name in dict.fromkeys((*GRAPHS, *named, CARD)) if not (folder / name).is_file()]
+    except OSError as error:
+        raise ModelError(unreadable(error, str(folder))) from error
     if missing:
         raise ModelError(f"the model folder {folder} lacks {', '.join(missing)}; export or pull the model again")
     return folder
@@ -179,7 +182,11 @@ def write_model(folder: Path, card: Card, files: Mapping[str, bytes]) -> None:
     The checksums of the files are added to the card. Raises `ModelError` if the folder exists and
     is not empty, and `OutputError` if it cannot be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    try:
+        is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    except OSError as error:
+        raise OutputError(unreadable(error, str(folder))) from error
+    if not is_free:
         raise ModelError(f"{folder} exists already; choose another folder, or remove it first")
     sha256 = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     make_folder(folder.parent)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelError, OutputError, first_line, reason
+from ..errors import ModelError, OutputError, first_line, printable, reason
 from ..files.folders import make_folder
 from ..files.temporary import scratch_folder
 from .cards import Card
@@ -111,13 +111,13 @@ def convert(path: Path, folder: Path, name: str | None = None, preprocessing: st
     network, kind = read(path, preprocessing)
     origin = identify(path) if preprocessing is None else None
     if origin:
-        card = _card(name or origin[0], origin[0], origin[1], network.widths)
+        card = _card(printable(name or origin[0]), origin[0], origin[1], network.widths)
     else:
         card = Card(
-            name or folder.name,
+            printable(name or folder.name),
             f"{network.architecture} from a {kind} file that is not a published one; its training is not known",
             network.widths,
-            f"{path.name} (sha256 {digest(path, 'sha256')}), {preprocessing or 'usual'} preprocessing",
+            f"{printable(path.name)} (sha256 {digest(path, 'sha256')}), {preprocessing or 'usual'} preprocessing",
             "that of the weights, which is not known",
         )
     export(network, folder, card)

@@ -120,15 +120,16 @@ def _matrix_profile(icc: bytes) -> tuple[Array, Array] | None:
     """Return the curves and the matrix of an ICC profile (ICC.1, sections 9 and 10).
 
     The curves, (3, 65536), map a sample to light in 0..1, and the matrix, (3, 3), maps light to
-    XYZ. For a grey profile, the matrix is that of sRGB. Returns None for a profile with tables and
-    for a damaged profile. Also returns None if black (sample 0) has more light than 0.001, because
-    LCMS would then change the black point, and this module does not.
+    XYZ. For a grey profile, the matrix is that of sRGB. Returns None for a profile with tables, for
+    one that leads to Lab instead of XYZ, and for a damaged profile. Also returns None if black
+    (sample 0) has more light than 0.001, because LCMS would then change the black point, and this
+    module does not.
     """
     try:
         count = int.from_bytes(icc[128:132], "big")
         table = np.frombuffer(icc, [("name", "S4"), ("at", ">u4"), ("size", ">u4")], count, 132)
         tags = {name: icc[at : at + size] for name, at, size in table.tolist()}
-        if b"A2B0" in tags:
+        if b"A2B0" in tags or icc[20:24] != b"XYZ ":
             return None
         curves = np.stack([_curve(tags.get(b"kTRC") or tags[name]) for name in (b"rTRC", b"gTRC", b"bTRC")])
         if curves[:, 0].max() > 1e-3:

@@ -106,21 +106,12 @@ def read_picture(
     MemoryLimitError
         If there is not enough memory.
     """
-    label = _label(source, name)
-    own_admit = admit or (lambda size, label: None)
-
-    def checked(size: tuple[int, int], label: str) -> None:
-        if min(size) < SMALLEST:
-            raise ImageError(
-                f"{label} has only {size[1]} x {size[0]} pixels; at least {SMALLEST} x {SMALLEST} are needed"
-            )
-        own_admit(size, label)
-
+    label, checked = _label(source, name), _checked(admit)
     with as_image_errors(label):
         if isinstance(source, Image.Image):
             checked((source.height, source.width), label)
             source.load()
-            return _from_pil(_upright(source, label), None, label, grounded)
+            return _from_pil(_upright(source, label), None, False, label, grounded)
         file = _opened(source, label)
         if file is None:
             return from_array(source, label, checked, grounded)
@@ -145,8 +136,7 @@ def read_with_checksum(
         with file:
             checksum = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
             file.seek(0)
-            with_path = isinstance(getattr(file, "name", None), str)
-            return read_picture(file, name=name if with_path else label, admit=admit, grounded=grounded), checksum
+            return _read_file(file, label, _checked(admit), grounded), checksum
 
 
 def picture_size(source: str | os.PathLike[str] | bytes, *, name: str | None = None) -> tuple[int, int]:
@@ -200,6 +190,20 @@ def as_image_errors(label: str) -> Iterator[None]:
         raise MemoryLimitError(f"{label}: there is not enough memory to read it; make it smaller") from error
     except Exception as error:  # for damaged files, Pillow raises errors of many types
         raise _image_error(error, label) from error
+
+
+def _checked(admit: Admit | None) -> Admit:
+    """Return a function that refuses pictures below 16 x 16, and calls `admit` for all others."""
+
+    def checked(size: tuple[int, int], label: str) -> None:
+        if min(size) < SMALLEST:
+            raise ImageError(
+                f"{label} has only {size[1]} x {size[0]} pixels; at least {SMALLEST} x {SMALLEST} are needed"
+            )
+        if admit is not None:
+            admit(size, label)
+
+    return checked
 
 
 def _opened(source: object, label: str) -> IO[bytes] | None:
@@ -261,7 +265,7 @@ def _read_file(file: IO[bytes], label: str, admit: Admit, grounded: bool) -> Pic
         samples = _samples16(file, image, upright, raw, label)
         if left_out := left_out or frames_left_out(image):
             logger.info("%s: %s", label, left_out)
-        return _from_pil(upright, samples, label, grounded)
+        return _from_pil(upright, samples, _is_negative(image), label, grounded)
 
 
 def _numbers(file: IO[bytes]) -> NumbersFile | None:
@@ -336,7 +340,9 @@ def _prepare(image: Any, label: str) -> str:
             raise ImageError(f"{label} is a 16-bit TIFF file with separate planes; save it with interleaved channels")
         return ""
     scale = {"1": 255, "L;2": 85, "L;4": 17}.get(raw)
-    if scale and "transparency" in image.info:  # Pillow scales the pixels to 0..255, but not this value
+    if (
+        scale and image.format == "PNG" and "transparency" in image.info
+    ):  # Pillow scales the pixels to 0..255, but not this value
         image.info["transparency"] = min(255, scale * image.info["transparency"])
     return raw
 
@@ -348,8 +354,7 @@ def _samples16(file: IO[bytes], image: Any, upright: Image.Image, raw: str, labe
     """
     if image.mode.startswith("I;16"):
         grey = np.asarray(upright).astype(np.uint32) * 65535 // (4095 if raw == "I;12" else 65535)
-        white_is_zero = image.format == "TIFF" and image.tag_v2.get(262) == 0
-        return (65535 - grey if white_is_zero else grey).astype(np.uint16)[..., None]
+        return (65535 - grey if _is_negative(image) else grey).astype(np.uint16)[..., None]
     if (swapped := LOW_BYTES.get(raw)) is None:
         return None
     file.seek(0)
@@ -365,19 +370,30 @@ def _samples16(file: IO[bytes], image: Any, upright: Image.Image, raw: str, labe
     return samples
 
 
+def _is_negative(image: Any) -> bool:
+    """Return whether an image is from a TIFF file in which 0 is white.
+
+    Pillow inverts such a file only if it has 8 bits or fewer.
+    """
+    return image.format == "TIFF" and image.tag_v2.get(262) == 0
+
+
 def _upright(image: Image.Image, label: str) -> Image.Image:
     """Return an image with its EXIF orientation applied, or unchanged if its EXIF is damaged."""
     try:
         return ImageOps.exif_transpose(image)
+    except MemoryError:
+        raise
     except Exception as error:  # for damaged EXIF, Pillow raises errors of many types
         logger.warning("%s: its EXIF orientation is ignored (%s)", label, reason(error))
         return image
 
 
-def _from_pil(image: Image.Image, samples: Array | None, label: str, grounded: bool) -> Picture:
+def _from_pil(image: Image.Image, samples: Array | None, is_negative: bool, label: str, grounded: bool) -> Picture:
     """Return a loaded, upright image as a `Picture`.
 
     `samples`, (H, W, bands) uint16, are its pixels if the file has 16 bits; otherwise None.
+    `is_negative` says whether 0 is white in a file with 32 bits.
     """
     # The profile of a Lab file does not describe the RGB that Pillow makes of it.
     icc = image.info.get("icc_profile") if image.mode != "LAB" else None
@@ -387,6 +403,8 @@ def _from_pil(image: Image.Image, samples: Array | None, label: str, grounded: b
         samples = np.asarray(image, np.uint16)[..., None]
     elif image.mode in ("I", "F"):
         values, top = scaled(np.asarray(image), label)
+        if is_negative:
+            values = 65535 - values
         if top == 65535:
             samples = values[..., None]
         image = Image.fromarray(to_8_bits(values))

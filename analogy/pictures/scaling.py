@@ -52,6 +52,14 @@ def scaled(values: Array, label: str) -> tuple[Array, int]:
     return found, top
 
 
+def _divided(colours: Array, share: Array) -> Array:
+    """Return colours divided by their alpha `share`, 0 to 1, in the same dtype; 0 for alpha 0."""
+    quotient = np.divide(colours, share, out=np.zeros(colours.shape, np.float64), where=share > 0)
+    if colours.dtype.kind != "f":
+        quotient = np.minimum(np.rint(quotient), np.iinfo(colours.dtype).max)
+    return quotient.astype(colours.dtype)
+
+
 def from_numbers(numbers: NumbersFile, label: str, grounded: bool) -> Picture:
     """Return the picture in a TIFF file whose pixels Pillow cannot decode.
 
@@ -65,10 +73,10 @@ def from_numbers(numbers: NumbersFile, label: str, grounded: bool) -> Picture:
     values = numbers.samples()
     colours, alpha = values[..., : numbers.colours], None
     if numbers.alpha:
-        alpha = to_8_bits(scaled(values[..., numbers.colours], label)[0])
-    if alpha is not None and numbers.alpha == "premultiplied":
-        share = alpha[..., None] / np.float32(255)
-        colours = np.divide(colours, share, out=np.zeros(colours.shape, np.float32), where=share > 0)
+        opacity = scaled(values[..., numbers.colours], label)[0]
+        alpha = to_8_bits(opacity)
+        if numbers.alpha == "premultiplied":
+            colours = _divided(colours, opacity[..., None] / np.float64(65535))
     if colours.dtype.kind == "f":
         low, high = float(colours.min()), float(colours.max())
         if (low < 0 or high > 1) and np.isfinite([low, high]).all() and (colours != np.rint(colours)).any():

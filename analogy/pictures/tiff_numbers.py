@@ -13,8 +13,8 @@ from typing import IO, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from PIL import ImageFile
+from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -31,6 +31,8 @@ _KINDS = {1: "u", 2: "i", 3: "f"}
 """TIFF's sample format -> NumPy's kind of dtype."""
 _COLOURS = {1: 1, 2: 3}
 """TIFF's photometric interpretation -> number of colour samples, for grey (0 is black) and RGB."""
+_PREDICTED = (5, 8, 32946, 34925, 50000)
+"""Compressions with a predictor: LZW, deflate (two numbers), LZMA and Zstandard, as in libtiff."""
 _MOST_BANDS = 16
 """Largest number of samples per pixel that is accepted."""
 
@@ -102,7 +104,7 @@ class NumbersFile:
         self.file.seek(offset)
         packed = self.file.read(min(count, 2 * rows * columns * bands * self.dtype.itemsize + 1024))
         content = _unpacked(packed, self.tags.get(_COMPRESSION, 1), rows, columns * bands * self.dtype.itemsize)
-        predictor = self.tags.get(_PREDICTOR, 1)
+        predictor = self.tags.get(_PREDICTOR, 1) if self.tags.get(_COMPRESSION, 1) in _PREDICTED else 1
         if predictor == 3:
             steps = content.reshape(rows, -1, bands).cumsum(axis=1, dtype=np.uint8)
             swapped = steps.reshape(rows, self.dtype.itemsize, -1).swapaxes(1, 2)
@@ -155,6 +157,17 @@ def find_numbers(file: IO[bytes]) -> NumbersFile | None:
         return None
 
 
+class _Strip(TiffImageFile):
+    """Strip or tile as a grey picture, with one pixel for each byte.
+
+    Pillow would compare the number of these pixels with its limit. The number of the pixels of the
+    whole file has been compared with the limit already.
+    """
+
+    def load_prepare(self) -> None:
+        ImageFile.ImageFile.load_prepare(self)
+
+
 def _unpacked(packed: bytes, compression: int, rows: int, columns: int) -> npt.NDArray[np.uint8]:
     """Return the unpacked bytes of a strip or a tile, (rows, columns) uint8, or raise OSError."""
     if compression == 1:
@@ -169,5 +182,5 @@ def _unpacked(packed: bytes, compression: int, rows: int, columns: int) -> npt.N
     tags.save(content)
     content.write(packed)
     content.seek(0)
-    with Image.open(content, formats=("TIFF",)) as image:
+    with _Strip(content) as image:
         return np.array(image, np.uint8)

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import onnx
 import onnxruntime
@@ -270,6 +271,18 @@ def test_the_shipped_model_is_not_removed(graphs):
     write_model(cache() / DEFAULT, CARD_OF, graphs)  # a pulled model with the name of the shipped model
     with pytest.raises(ModelError, match="is part of the package and cannot be removed"):
         remove(DEFAULT)
+
+
+def test_a_folder_without_permission_is_named_in_one_line(tiny, tmp_path, graphs, monkeypatch):
+    def closed(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", closed)
+    with pytest.raises(ModelError, match=f"{tiny.name}: there is no permission to read it; change its permissions"):
+        locate(tiny)
+    monkeypatch.setattr(Path, "exists", closed)
+    with pytest.raises(OutputError, match="new: there is no permission to read it"):
+        write_model(tmp_path / "new", CARD_OF, graphs)
 
 
 def test_an_interrupted_write_leaves_no_model(tmp_path, graphs):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -426,6 +427,13 @@ def test_a_converted_file_says_that_its_training_is_not_known(weights_file, tmp_
     assert "VGG-19 from a keras file" in card.description
     assert hashlib.sha256(weights_file.read_bytes()).hexdigest() in card.source
     verify(locate(tmp_path / "mine"))
+
+
+def test_a_model_whose_files_have_names_with_unusual_spaces_can_be_used(weights_file, tmp_path):
+    named = shutil.copyfile(weights_file, tmp_path / f"vgg\u300019{weights_file.suffix}")
+    card = convert(named, tmp_path / "my\u00a0model")
+    assert read_card(locate(tmp_path / "my\u00a0model")).source == card.source
+    assert card.name == r"my\xa0model" and r"vgg\u300019" in card.source
 
 
 def test_a_converted_published_file_gets_the_published_card(publish, weights_file, tmp_path):

@@ -107,6 +107,13 @@ def test_a_grey_profile_is_applied_at_16_bits(tmp_path, rgb):
     assert picture.rgb16 is not None and close(picture.rgb, by_lcms(grey, linear))
 
 
+def test_a_grey_profile_whose_curve_gives_lightness_is_applied_as_by_lcms(tmp_path, rgb):
+    lightness = profile(b"GRAY", b"Lab ", wtpt=xyz(0.9642, 1, 0.8249), kTRC=gamma(1))
+    grey = np.ascontiguousarray(rgb[..., 0])
+    tiff(tmp_path / "x.tif", (grey * np.uint16(257)).tobytes(), bits=16, photometric=1, bands=1, icc=lightness)
+    assert np.array_equal(read_picture(tmp_path / "x.tif").rgb, by_lcms(grey, lightness))
+
+
 @pytest.mark.parametrize(
     "icc",
     [

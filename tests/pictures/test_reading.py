@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
 import logging
 import os
 import socket
+import struct
 import subprocess
 import sys
 import zlib
@@ -15,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from picture_files import ORIENTATION, H, W, close, png, tiff
-from PIL import Image, ImageCms, features
+from PIL import Image, ImageCms, ImageOps, features
 from PIL.TiffImagePlugin import AppendingTiffWriter, ImageFileDirectory_v2
 
 from analogy.errors import ImageError, MemoryLimitError, OutputError
@@ -308,6 +310,17 @@ def test_the_transparent_colour_of_a_palette_becomes_alpha(tmp_path, holes):
         assert (picture.rgb == (10, 20, 30)).all()  # the mean opaque colour, on which the picture is laid
 
 
+def test_a_gif_with_one_bit_for_each_pixel_keeps_its_transparent_colour(tmp_path):
+    """Check a GIF whose LZW code size is 1, which some programs write and Pillow reads."""
+    transparent_second = b"GIF89a" + struct.pack("<HHBBB", 16, 16, 0x80, 0, 0) + bytes([10, 20, 30, 200, 100, 0])
+    transparent_second += b"!\xf9\x04\x01\0\0\x01\0" + b"," + struct.pack("<HHHHB", 0, 0, 16, 16, 0)
+    codes = [2] + [1, 2] * 256  # a clear code before each pixel keeps the codes at two bits
+    bits = "".join(f"{code:02b}"[::-1] for code in [*codes, 3])
+    data = bytes(int(bits[k : k + 8][::-1].zfill(8), 2) for k in range(0, len(bits), 8))
+    (tmp_path / "x.gif").write_bytes(transparent_second + b"\x01" + bytes([len(data)]) + data + b"\0;")
+    assert (read_picture(tmp_path / "x.gif").alpha == 0).all()
+
+
 @pytest.mark.parametrize(("depth", "bands"), [(1, 1), (2, 1), (4, 1), (8, 1), (8, 3), (16, 1), (16, 3)])
 def test_the_transparent_colour_of_a_png_becomes_alpha(tmp_path, rng, depth, bands):
     samples = rng.integers(0, 2**depth, (H, W, bands))
@@ -336,6 +349,16 @@ def test_32_bit_pixels_are_scaled_by_the_smallest_white_that_holds_them(tmp_path
     image.save(tmp_path / "x.tif")
     for source in (image, tmp_path / "x.tif"):
         assert close(read_picture(source).rgb[..., 0], np.rint(values.reshape(H, W) * (255 / white)))
+
+
+@pytest.mark.parametrize(("dtype", "white"), [("u1", 255), ("<u2", 65535), ("<f4", 1)])
+def test_a_tiff_in_which_0_is_white_is_inverted(tmp_path, dtype, white):
+    values = np.rint(np.linspace(0, white, H * W)) if dtype != "<f4" else np.linspace(0, white, H * W)
+    bits, kind = np.dtype(dtype).itemsize * 8, 3 if dtype == "<f4" else 1
+    path = tiff(
+        tmp_path / "x.tif", values.astype(dtype).tobytes(), bits=bits, photometric=0, bands=1, sample_format=kind
+    )
+    assert close(read_picture(path).rgb[..., 0], 255 - np.rint(values.reshape(H, W) * (255 / white)))
 
 
 def test_32_bit_pixels_of_other_ranges_are_stretched_with_one_logged_line(caplog):
@@ -549,6 +572,25 @@ def test_a_shortage_of_memory_is_a_memory_limit_error(tmp_path, rgb, monkeypatch
     monkeypatch.setattr(reading, "_from_pil", none_left)
     with pytest.raises(MemoryLimitError, match=r"x\.png: there is not enough memory to read it; make it smaller"):
         read_picture(path)
+
+
+def test_a_shortage_of_memory_does_not_leave_a_picture_on_its_side(tmp_path, rgb, monkeypatch):
+    def none_left(image):
+        raise MemoryError
+
+    monkeypatch.setattr(ImageOps, "exif_transpose", none_left)
+    with pytest.raises(MemoryLimitError):
+        read_picture(png(tmp_path / "x.png", rgb, 8))
+
+
+def test_the_limit_of_open_files_does_not_hold_for_a_path_whose_checksum_is_computed(tmp_path, rgb, monkeypatch):
+    path = png(tmp_path / "x.png", rgb, 8)
+    monkeypatch.setattr(reading, "MOST_BYTES", 10)
+    picture, checksum = reading.read_with_checksum(path)
+    assert np.array_equal(picture.rgb, rgb)
+    assert checksum == hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(ImageError, match="more than 0 MB"):
+        reading.read_with_checksum(io.BytesIO(path.read_bytes()))
 
 
 # Tests of bytes and open files

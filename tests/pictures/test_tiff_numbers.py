@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 from picture_files import H, W, close, tiff, to8
-from PIL import ImageCms
+from PIL import Image, ImageCms
 
 from analogy.errors import ImageError
 from analogy.pictures.images import composite
@@ -105,6 +105,31 @@ def test_alpha_of_a_float_tiff_is_read_beside_the_colours(tmp_path, rgb16, holes
     assert np.array_equal(picture.alpha, holes)
     seen = holes > 0
     assert close(picture.rgb16[seen], rgb16[seen], 1 if extra == 1 else 0)
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+def test_whole_numbers_that_are_multiplied_by_their_alpha_are_divided_by_it(tmp_path, rgb16, bands):
+    opacity = np.full((H, W, 1), 40000, np.uint16)
+    colours = rgb16[..., :bands]
+    layers = [np.rint(colours * (40000 / 65535)), opacity, *([opacity] if bands == 3 else [])]
+    samples = np.dstack(layers).astype("<u2")
+    extra = (1, 0) if bands == 3 else 1
+    path = write(tmp_path / "x.tif", samples, photometric=1 if bands == 1 else 2, extra=extra)
+    picture = read_picture(path, grounded=False)
+    assert close(picture.rgb16[..., :bands], colours, 1)
+    assert (picture.alpha == 156).all()
+
+
+def test_the_limit_of_pixels_counts_pixels_and_not_bytes(tmp_path, rgb16, monkeypatch):
+    samples = floats(rgb16)
+    path = write(tmp_path / "x.tif", samples, zlib.compress(samples.tobytes()), compression=8)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", H * W)
+    assert np.array_equal(read_picture(path).rgb16, rgb16)
+
+
+def test_a_predictor_has_no_effect_without_compression(tmp_path, rgb16):
+    path = write(tmp_path / "x.tif", floats(rgb16), predictor=3)
+    assert np.array_equal(read_picture(path).rgb16, rgb16)
 
 
 def test_samples_beyond_colour_and_alpha_are_ignored(tmp_path, rgb16):
