@@ -41,8 +41,8 @@ This bonus is added to that of `NEAR`, and falls linearly with the distance from
 0 one position beyond the radius in which positions may take the pin's offset. It is small, so it
 decides only between matches of nearly equal patch distance.
 """
-_FIXED = np.float32(-1e3)
-"""Stored distance of a pinned match, in units of patch distance; no patch distance is as small."""
+FIXED = np.float32(-1e3)
+"""Stored distance of a match that stays, such as a pinned one; no patch distance is as small."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def hold(
     nnf = start.copy()
     nnf.reshape(-1, 2)[index] = proposed
     true = backend.distance(a, b, nnf, patch, frames).reshape(-1)[index]
-    discounted = xp.where(fixed, _FIXED, true - bonus)
+    discounted = xp.where(fixed, FIXED, true - bonus)
     taken = discounted <= distance.reshape(-1)[index]
     if labels:
         one, other = labels[0].reshape(-1)[index], labels[1][proposed[:, 0], proposed[:, 1]]

@@ -17,7 +17,7 @@ from ..backends import MOST_PATCH, ONE, Array, Backend, Pass, Passes, Size
 from ..errors import ImageError
 from ..progress import Tick, split
 from ..settings import FIRST_JUMPS, LATER_JUMPS
-from .holding import hold
+from .holding import FIXED, hold
 
 
 def max_product(channels: int) -> float:
@@ -81,6 +81,7 @@ def passes(
     pins: np.ndarray | None = None,
     reach: int = 0,
     frames: Array | None = None,
+    only: Array | None = None,
     tick: Tick | None = None,
 ) -> Passes[tuple[Array, Array]]:
     """Improve a field by PatchMatch (Barnes et al. 2009), as passes for `Backend.run_together`.
@@ -122,6 +123,8 @@ def passes(
         `holding.hold`).
     frames
         Frames of `b` if it holds several pictures (see `Backend`), or None.
+    only
+        (HA, WA) bool, True where a match may change; None if all matches may change.
     tick
         Called after each pass, and by some backends also during a pass, with the share of the work
         that is done.
@@ -130,7 +133,7 @@ def passes(
     -------
     nnf, distance
         The field (HA, WA, 2) int32, and the patch distance of each match, (HA, WA) float32: minus
-        the mean product over the patch, -2 for a perfect match.
+        the mean product over the patch, -2 for a perfect match; `holding.FIXED` outside `only`.
 
     Raises
     ------
@@ -147,6 +150,8 @@ def passes(
     nnf, distance = start, (yield Pass("distance", maps | {"nnf": start, "tick": tick_pass}))
     if labels:  # so that any allowed candidate replaces a forbidden match
         distance = backend.xp.where(forbidden(start, labels), np.float32(np.inf), distance)
+    if only is not None:
+        distance = backend.xp.where(only, distance, FIXED)
     if pins is not None:
         nnf, distance, held = hold(backend, a, b, start, distance, patch, pins, reach, labels, frames)
     tick_pass(1)

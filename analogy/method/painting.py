@@ -91,12 +91,12 @@ def paint(
     of_field, of_refinement, of_vote = split(tick, 0.1, REFINING * enlarged, VOTING + SEAMS * (steepness is not None))
     full, frames = sheet.enlarge(backend, field, size, full_sheet, of_field), full_sheet.frames(backend)
     if enlarged:
-        if pins is not None:  # each position is now a block of pixels, but a pin is one pixel
-            reach = _block([size], [field.shape[:2]])
+        block = _block([size], [field.shape[:2]])  # each position is now a block of pixels
+        if pins is not None:  # a pin is one pixel
             full = draw_along(
-                backend, full, full_sheet.size, pins, reach, _block(full_sheet.sizes, sheet.sizes), frames
+                backend, full, full_sheet.size, pins, block, _block(full_sheet.sizes, sheet.sizes), frames
             )
-        full = refine_on_pixels(backend, full, source, labels, of_refinement, pins, frames)
+        full = refine_on_pixels(backend, full, source, labels, of_refinement, pins, frames, block)
     return _vote(backend, full, source, labels, steepness, of_vote, frames)
 
 
@@ -154,18 +154,42 @@ def refine_on_pixels(
     tick: Tick | None = None,
     pins: np.ndarray | None = None,
     frames: Array | None = None,
+    block: int = 1,
 ) -> Array:
     """Return a full-size field improved by one iteration of PatchMatch on pixels.
 
     The picture reconstructed from the field by voting is matched with `source`. The authors'
     program does not refine the field, and its results show the blocks of the enlarged field and
     their seams. In the iteration, a pixel at the border of a block takes the offset of a neighbour
-    if this offset fits the pixel better than its own.
+    if this offset fits the pixel better than its own. The border of two labels may cross a block,
+    whose side is `block` pixels. There, pixels first take the offset of an allowed match near them.
     """
     of_vote, of_search = split(tick, 0.8, 5.0)
     query = backend.pixel_vectors(backend.vote(field, source, PIXEL_PATCH_SIZE, frames, of_vote), key=False)
     key = backend.pixel_vectors(source, key=True)
+    if labels is not None:
+        field = _allowed(backend, query, key, field, labels, frames, block)
     refined, _ = nnf.search(
         backend, query, key, field, labels=labels, pins=pins, frames=frames, tick=of_search, **PIXEL_REFINEMENT
     )
     return refined
+
+
+def _allowed(
+    backend: Backend,
+    query: Array,
+    key: Array,
+    field: Array,
+    labels: tuple[Array, Array],
+    frames: Array | None,
+    reach: int,
+) -> Array:
+    """Return a field with another match where the labels forbid the match; no other match changes.
+
+    A pixel first tries the offsets of pixels at most `reach` pixels away, and then random matches.
+    """
+    jumps = [1 << power for power in reversed(range((reach - 1).bit_length() + 1))]
+    options = PIXEL_REFINEMENT | {"first_jumps": jumps, "search_radius": None, "iterations": 2}
+    wrong = nnf.forbidden(field, labels)
+    allowed, _ = nnf.search(backend, query, key, field, labels=labels, frames=frames, only=wrong, **options)
+    return allowed

@@ -120,6 +120,18 @@ def test_the_field_does_not_depend_on_the_number_of_threads() -> None:
         assert np.array_equal(distance, results[0][1])
 
 
+def test_only_the_given_matches_change() -> None:
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(-1000, 1000, (30, 40, 8)).astype(np.int16) for _ in range(2))
+    start = nnf.identity(BACKEND, (30, 40), (30, 40))
+    only = rng.random((30, 40)) < 0.3
+    options = {"patch": 3, "search_radius": None, "iterations": 2, "seed": 0}
+    found, _ = nnf.search(BACKEND, a, b, start, only=only, **options)
+    changed = (found != start).any(axis=2)
+    assert not changed[~only].any()
+    assert changed[only].mean() > 0.9
+
+
 def test_another_seed_gives_another_field() -> None:
     rng = np.random.default_rng(6)
     a, b = (BACKEND.join(f, f) for f in rng.standard_normal((2, 20, 20, 4)).astype(np.float32))
