@@ -95,16 +95,16 @@ def paint_folder(
             (folder / name).unlink()
         manifest.forget(name)
     missing = [index for index, name in enumerate(names) if manifest.made_from.get(name) != made_from[name]]
-    upcoming = [*(names[index] for index in missing), None]
     manifest.begin(record | {"film": film})
-    manifest.write(upcoming[0])
+    manifest.write()
     on_frame(len(names) - len(missing), 0)
     for count, frame in enumerate(clip.paint(frozenset(missing), folder / _WORK), 1):
         path = paths[frame.index]
-        write_picture(path, frame.picture, like=frame.film)
-        manifest.add(path.name, made_from[path.name])
-        manifest.write(upcoming[count])
+        complete = manifest.renaming(path.name, made_from[path.name])
+        write_picture(path, frame.picture, like=frame.film, complete=complete)
+        manifest.renamed()
         on_frame(len(names) - len(missing), count)
+    manifest.write()
     return paths
 
 
