@@ -4,6 +4,8 @@ import os
 import select
 import signal
 import warnings
+import weakref
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -229,6 +231,57 @@ def test_frames_are_read_from_folders_in_the_order_of_their_numbers_and_from_pat
     assert clip.names == ["shot.8", "shot.9", "shot.10"]
     assert [np.array_equal(frame.film.rgb, shot[frame.index]) for frame in clip] == [True] * 3
     assert engine.clip(tmp_path, keys={0: painted(5)}).names == ["key", "shot.8", "shot.9", "shot.10"]
+
+
+@pytest.mark.parametrize("kind", ["files", "pipes"])
+def test_a_film_may_be_a_list_of_open_files_and_each_is_read_once(
+    engine: Engine, shot, tmp_path: Path, kind: str
+) -> None:
+    opened = []
+    for index, frame in enumerate(shot[:3]):
+        path = tmp_path / f"{index}.png"
+        Image.fromarray(frame).save(path)
+        if kind == "files":
+            opened.append(path.open("rb"))
+        else:
+            read_end, write_end = os.pipe()
+            os.write(write_end, path.read_bytes())
+            os.close(write_end)
+            opened.append(os.fdopen(read_end, "rb"))
+    clip = engine.clip(opened, keys={0: painted(5)})
+    for file in opened:
+        file.close()
+    assert [np.array_equal(frame.film.rgb, shot[frame.index]) for frame in clip] == [True] * 3
+
+
+def test_an_open_file_that_is_no_frame_is_refused_with_its_path(engine: Engine, shot, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_text("no picture")
+    with (
+        (tmp_path / "x.png").open("rb") as file,
+        pytest.raises(ImageError, match=r"frame 1 \(.*x\.png\) is not a"),
+    ):
+        list(engine.clip([shot[0], file], keys={0: painted(5)}))
+    with (tmp_path / "x.png").open() as file, pytest.raises(ImageError, match=r"frame 1 .* the file is open as text"):
+        engine.clip([shot[0], file], keys={0: painted(5)})
+
+
+def test_the_pictures_of_a_film_are_not_all_in_memory(engine: Engine, shot) -> None:
+    """Give the film as a sequence that makes each picture when it is asked for it."""
+    alive, most = set(), []
+
+    class Film(Sequence):
+        def __len__(self) -> int:
+            return len(shot)
+
+        def __getitem__(self, index: int) -> Image.Image:
+            image = Image.fromarray(shot[range(len(shot))[index]])
+            alive.add(id(image))
+            weakref.finalize(image, alive.remove, id(image))
+            most.append(len(alive))
+            return image
+
+    frames = list(engine.clip(Film(), keys={0: painted(5)}))
+    assert len(frames) == len(shot) and max(most) <= 2
 
 
 REFUSED = {
