@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ImageError, counted, reason
+from ..errors import ImageError, counted, reason, unreadable
 from ..files.inputs import checksum
 from ..pictures.images import Admit, Picture, as_picture
 from .library import limit_pixels, open_video, pyav, texts
@@ -199,12 +199,18 @@ class VideoFrames:
         return as_picture(pixels[..., :3], alpha, None, f"frame {self.names[self._last]}")
 
     def digest(self, index: int) -> str:
-        """Return a checksum of the video, followed by the index of the frame."""
+        """Return a checksum of the video, followed by the index of the frame.
+
+        Raises `ImageError` if the video can no longer be read.
+        """
         return f"{self._checksum} {index}"
 
     @cached_property
     def _checksum(self) -> str:
-        return checksum(self.files[0])
+        try:
+            return checksum(self.files[0])
+        except OSError as error:
+            raise ImageError(unreadable(error, str(self.files[0]))) from error
 
     @cached_property
     def _keep(self) -> int:

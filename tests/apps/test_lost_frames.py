@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -129,6 +130,23 @@ def test_a_frame_of_an_earlier_longer_film_that_is_a_key_is_not_deleted(here: Pa
     assert run("shot", "-o", "out", *KEY).exit_code == 0
     (here / "shot" / "004.png").unlink()
     refused(here, "004.png is the key of frame 0, which", "shot", "-o", "out", "--key", "0=out/004.png")
+
+
+def test_a_painted_frame_that_the_film_no_longer_has_and_that_cannot_be_deleted_is_named_before_the_painting(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("shot", "-o", "out", *KEY).exit_code == 0
+    (here / "shot" / "004.png").unlink()
+    unlink = Path.unlink
+
+    def fail(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "004.png":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", fail)
+    words = "004.png is a painted frame that the film no longer has, and it cannot be deleted (Permission denied)"
+    refused(here, words, "shot", "-o", "out", *KEY)
 
 
 def test_a_second_run_into_the_same_folder_is_refused_until_the_first_has_ended(here: Path) -> None:

@@ -173,3 +173,10 @@ def test_animations_and_avi_are_films_and_become_a_video_of_their_times(tmp_path
 def times_of(path: Path) -> list[float]:
     with av.open(str(path)) as container:
         return [float(frame.time) for frame in container.decode(video=0)]
+
+
+def test_a_video_that_is_gone_before_its_checksum_is_computed_is_named_in_one_line(tmp_path: Path, frames) -> None:
+    film = open_frames(make(tmp_path / "film.mp4", frames))
+    (tmp_path / "film.mp4").unlink()
+    with pytest.raises(ImageError, match=r"film\.mp4: there is no such file; check its name"):
+        film.digest(0)
