@@ -43,7 +43,7 @@ class Frames(Protocol):
         ...
 
     def read(self, index: int) -> Picture:
-        """Return a frame. Raises `ImageError` if it cannot be read."""
+        """Return a frame in new arrays. Raises `ImageError` if it cannot be read."""
         ...
 
     def digest(self, index: int) -> str:

@@ -112,7 +112,7 @@ class VideoFrames:
         self._survey(admit)
         self.names = numbered(len(self.times))
         self._index = {time: index for index, time in enumerate(self.times)}
-        self._cache: OrderedDict[int, Picture] = OrderedDict()
+        self._cache: OrderedDict[int, np.ndarray] = OrderedDict()  # index of a frame -> its upright pixels
         self._coming: Iterator[Any] = iter(())
         self._last = len(self.times)  # index of the frame decoded last; the first value makes `read` seek
         for remark in self._remarks():
@@ -182,7 +182,7 @@ class VideoFrames:
                 self._seek(max(0, index - self._keep + 1))
             for frame in self._coming:
                 self._last = self._index.get(frame.pts, self._last)
-                self._cache[self._last] = self._picture(frame)
+                self._cache[self._last] = upright(frame, self.has_alpha)
                 while len(self._cache) > self._keep:
                     self._cache.popitem(last=False)
                 if self._last >= index:
@@ -191,12 +191,9 @@ class VideoFrames:
             raise ImageError(
                 f"{self.files[0]}: frame {index} cannot be decoded; the video is damaged; convert it to .mp4"
             )
-        return self._cache[index]
-
-    def _picture(self, frame: Any) -> Picture:
-        pixels = upright(frame, self.has_alpha)
+        pixels = self._cache[index]
         alpha = pixels[..., 3] if self.has_alpha else None
-        return as_picture(pixels[..., :3], alpha, None, f"frame {self.names[self._last]}")
+        return as_picture(pixels[..., :3], alpha, None, f"frame {self.names[index]}")
 
     def digest(self, index: int) -> str:
         """Return a checksum of the video, followed by the index of the frame.

@@ -6,11 +6,13 @@ import signal
 import warnings
 import weakref
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from made_films import film, picture
+from made_videos import write_video
 from PIL import Image
 
 import analogy
@@ -50,6 +52,22 @@ def test_a_clip_yields_each_frame_and_its_key_unchanged(engine: Engine, shot) ->
     assert all(frame.picture.shape == (*SIZE, 3) and frame.picture.dtype == np.uint8 for frame in frames)
     assert np.array_equal(frames[2].picture, key)
     assert np.array_equal(frames[3].film.rgb, shot[3])
+
+
+@pytest.mark.parametrize("source", ["list", "video"])
+def test_a_caller_may_draw_into_the_arrays_of_a_frame(engine: Engine, shot, tmp_path: Path, source: str) -> None:
+    write_video(tmp_path / "film.mp4", iter(shot), None, Fraction(24))
+    clip = engine.clip(
+        shot if source == "list" else tmp_path / "film.mp4", keys={index: painted(index) for index in (1, 4)}
+    )
+    whole = [(frame.film.rgb.copy(), frame.picture.copy()) for frame in clip]
+    for _ in range(2):
+        for frame, (given, made) in zip(clip, whole, strict=True):
+            assert np.array_equal(frame.film.rgb, given)
+            assert np.array_equal(frame.picture, made)
+            assert np.array_equal(clip.read(frame.index).rgb, given)
+            for array in (frame.film.rgb, frame.picture, clip.read(frame.index).rgb):
+                array[:] = 0
 
 
 def test_max_input_pixels_limits_the_frames_of_a_film(shot, tmp_path: Path) -> None:
