@@ -114,7 +114,7 @@ class VideoFrames:
         self._index = {time: index for index, time in enumerate(self.times)}
         self._cache: OrderedDict[int, np.ndarray] = OrderedDict()  # index of a frame -> its upright pixels
         self._coming: Iterator[Any] = iter(())
-        self._last = len(self.times)  # index of the frame decoded last; the first value makes `read` seek
+        self._last = len(self.times)  # index of the frame decoded last; this value makes `_decode` seek
         for remark in self._remarks():
             _log.warning("%s: %s", path, remark)
 
@@ -178,22 +178,32 @@ class VideoFrames:
     def read(self, index: int) -> Picture:
         """Return a frame, upright. Raises `ImageError` if it cannot be decoded."""
         if index not in self._cache:
-            if not 0 <= index - self._last <= self._keep:
-                self._seek(max(0, index - self._keep + 1))
-            for frame in self._coming:
-                self._last = self._index.get(frame.pts, self._last)
-                self._cache[self._last] = upright(frame, self.has_alpha)
-                while len(self._cache) > self._keep:
-                    self._cache.popitem(last=False)
-                if self._last >= index:
-                    break
+            try:
+                self._decode(index)
+            except BaseException:
+                self._last = len(self.times)  # the next reading seeks, because the decoder may be anywhere now
+                raise
+        pixels = self._cache[index]
+        alpha = pixels[..., 3] if self.has_alpha else None
+        return as_picture(pixels[..., :3], alpha, None, f"frame {self.names[index]}")
+
+    def _decode(self, index: int) -> None:
+        """Put a frame into the cache. Raises `ImageError` if it cannot be decoded."""
+        if not 0 <= index - self._last <= self._keep:
+            self._seek(max(0, index - self._keep + 1))
+        for frame in self._coming:
+            if frame.pts not in self._index:
+                continue
+            self._last = self._index[frame.pts]
+            self._cache[self._last] = upright(frame, self.has_alpha)
+            while len(self._cache) > self._keep:
+                self._cache.popitem(last=False)
+            if self._last >= index:
+                break
         if index not in self._cache:
             raise ImageError(
                 f"{self.files[0]}: frame {index} cannot be decoded; the video is damaged; convert it to .mp4"
             )
-        pixels = self._cache[index]
-        alpha = pixels[..., 3] if self.has_alpha else None
-        return as_picture(pixels[..., :3], alpha, None, f"frame {self.names[index]}")
 
     def digest(self, index: int) -> str:
         """Return a checksum of the video, followed by the index of the frame.
