@@ -56,12 +56,15 @@ def alone(folder: Path) -> Iterator[None]:
     finally:
         # The file is deleted while it is locked. So if another run has opened it and gets the
         # lock next, that run finds the file gone, and makes a new one.
-        with suppress(OSError):
-            path.unlink()
+        try:
+            path.unlink(missing_ok=True)
+            is_deleted = True
+        except OSError:  # Windows deletes a file only after it is closed
+            is_deleted = False
         os.close(file)
         with suppress(OSError):
-            path.unlink()  # Windows deletes a file only after it is closed
-        with suppress(OSError):
+            if not is_deleted:  # if it is, a file of this name is that of the next run
+                path.unlink()
             folder.rmdir()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import io
+import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +71,34 @@ def test_a_folder_of_states_that_cannot_be_made_is_reported_in_one_line(tmp_path
         ):
             with pytest.raises(OutputError, match="the progress of the film cannot be saved there"):
                 use()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="of POSIX' locks")
+def test_the_end_of_a_run_leaves_the_lock_of_the_next_run(tmp_path: Path, monkeypatch) -> None:
+    """Let the next run begin as soon as the first has closed, and so released, its lock."""
+    close, later = os.close, ExitStack()
+
+    def close_and_begin(file: int) -> None:
+        close(file)
+        monkeypatch.setattr(os, "close", close)
+        later.enter_context(work.alone(tmp_path / "work"))
+
+    with work.alone(tmp_path / "work"):
+        monkeypatch.setattr(os, "close", close_and_begin)
+    with later, pytest.raises(OutputError, match="another run writes into this folder"):
+        work.alone(tmp_path / "work").__enter__()
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_lock_that_can_be_deleted_only_after_it_is_closed_is_deleted(tmp_path: Path, monkeypatch) -> None:
+    """Let the first deletion fail, as on Windows."""
+    unlink, failures = Path.unlink, [PermissionError]
+
+    def fail_once(path: Path, missing_ok: bool = False) -> None:
+        if failures:
+            raise failures.pop()
+        unlink(path, missing_ok)
+
+    with work.alone(tmp_path / "work"):
+        monkeypatch.setattr(Path, "unlink", fail_once)
+    assert not failures and not (tmp_path / "work").exists()
