@@ -209,6 +209,16 @@ def test_a_key_stops_at_a_cut_and_a_shot_without_a_key_uses_the_nearest(engine, 
     assert np.array_equal(frames[8].picture, own.a_prime)
 
 
+@pytest.mark.parametrize("direction", ["ba", "both"])
+def test_the_direction_of_a_transfer_does_not_change_the_keys_that_are_made(
+    engine, shot, other_shot, direction: str
+) -> None:
+    for source in ({"keys": {7: painted(5)}}, {"style": painted(6)}):
+        clips = [engine.clip([*shot, *other_shot], direction=each, **source, **FAST) for each in ("ab", direction)]
+        for one, other in zip(*(clip.paint([8]) for clip in clips), strict=True):
+            assert np.array_equal(one.picture, other.picture)
+
+
 def test_with_a_style_each_shot_begins_with_its_transfer(engine: Engine, shot, other_shot) -> None:
     style = picture(60, 80, 9)
     frames = list(engine.clip([*shot, *other_shot], style=style, **FAST))
