@@ -352,8 +352,7 @@ class Engine:
         settings = Settings.of(settings).changed(changes)
 
         def make_key(frame: np.ndarray, style: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
-            options: dict[str, Any] = {"direction": "ab"} if b is None else {"b": b}
-            return self.backend.to_host(self.transfer(frame, style, settings, **options).a_prime)
+            return self.backend.to_host(self.transfer(frame, style, settings, b=b, direction="ab").a_prime)
 
         made_with = f"{self.network.card.fingerprint} {settings}"
         film = open_frames(frames, admission.within(self.max_input_pixels))

@@ -169,14 +169,14 @@ def clip(frames: str, output: str, keys: tuple[str, ...], styles: tuple[str, ...
             shown = [as_path(result) for result in beside.values()]
             painted = paint_folder(film, folder, record, pace.update, places, shown)
             if video:
-                with written_beside(folder, video.path):
-                    write_film(film, painted, video)
+                with written_beside(folder, video.path) as complete:
+                    write_film(film, painted, video, complete=complete)
             if both:
-                with written_beside(folder, both.path):
-                    write_film(film, painted, both, side_by_side=True)
+                with written_beside(folder, both.path) as complete:
+                    write_film(film, painted, both, side_by_side=True, complete=complete)
             if contact:
-                with written_beside(folder, as_path(contact)):
-                    write_picture(contact, contact_sheet(film, painted))
+                with written_beside(folder, as_path(contact)) as complete:
+                    write_picture(contact, contact_sheet(film, painted), complete=complete)
     if not quiet:
         click.echo(printable(f"{output}: {len(film)} frames{pace.summary()}"))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -14,7 +14,7 @@ from .inputs import is_address
 
 
 @contextmanager
-def atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+def atomic(path: str | os.PathLike[str], complete: Callable[[Path], None] | None = None) -> Iterator[IO[bytes]]:
     """Yield a new binary file, open for writing, that becomes `path` when the block ends.
 
     The file is written in the folder of `path` under a temporary name, then renamed. So no program
@@ -22,9 +22,12 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     the block raises an error, the new file is deleted. Its permissions follow the user's umask. The
     function does not wait until the data are on the disk (fsync).
 
+    If `complete` is given, it is called with the temporary path just before the file is renamed. If
+    it raises an error, the file is not renamed, but deleted.
+
     Raises `OutputError` if the folder does not exist, there is no permission, or the disk is full.
-    If the block raises OSError or ValueError, the function raises `OutputError` instead. Errors of
-    the type `AnalogyError` pass through unchanged.
+    If the block or `complete` raises OSError or ValueError, the function raises `OutputError`
+    instead. Errors of the type `AnalogyError` pass through unchanged.
     """
     path = Path(path)
     made: Path | None = None
@@ -34,6 +37,8 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             file, made, lock = temporary.new_file(path.parent)
             with file:
                 yield file
+            if complete is not None:
+                complete(made)
             made.replace(path)
     finally:
         if made is not None:

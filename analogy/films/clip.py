@@ -291,7 +291,7 @@ class _Painting:
             if index not in asked_for:
                 continue
             if index == stretch.before:
-                picture = key
+                picture = key.copy()
             elif later is None:
                 picture = _as_pixels(carrier.paint(painted))
             else:
@@ -342,7 +342,7 @@ class _Painting:
             self._begin_step(index)
             film = self.frames.read(index)
             if index != indices[0]:
-                carrier.advance(film.rgb)
+                carrier.advance(film.rgb.copy())  # a copy, because the caller gets `film` and may draw into it
             yield index, film, carrier
             work.keep(name, index, carrier.state())
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import OutputError
+from ..errors import OutputError, reason
 from ..files.folders import claim, folder_for, refuse_changed, refuse_foreign
 from ..files.manifests import MANIFEST, is_unchanged
 from ..files.places import Places
@@ -72,10 +72,11 @@ def paint_folder(
     Raises
     ------
     OutputError
-        If the folder contains the frames of another film, or if a file cannot be written. Also if
-        one of the files to write is a file that the run reads, a file that no run has made, a
-        result that was changed after a run made it, or a file that would become a frame of the film
-        itself. Unless the writing itself fails, the error is raised before anything is painted.
+        If the folder contains the frames of another film, if a file cannot be written, or if a
+        painted frame that the film no longer has cannot be deleted. Also if one of the files to
+        write is a file that the run reads, a file that no run has made, a result that was changed
+        after a run made it, or a file that would become a frame of the film itself. Unless the
+        writing itself fails, the error is raised before anything is painted.
     """
     manifest = FilmManifest(folder)
     paths = [folder / f"{name}{SUFFIX}" for name in clip.names]
@@ -92,20 +93,31 @@ def paint_folder(
 
     for name in surplus:
         if is_unchanged(folder / name, manifest.frames[name]):
-            (folder / name).unlink()
+            _delete(folder / name)
         manifest.forget(name)
     missing = [index for index, name in enumerate(names) if manifest.made_from.get(name) != made_from[name]]
-    upcoming = [*(names[index] for index in missing), None]
     manifest.begin(record | {"film": film})
-    manifest.write(upcoming[0])
+    manifest.write()
     on_frame(len(names) - len(missing), 0)
     for count, frame in enumerate(clip.paint(frozenset(missing), folder / _WORK), 1):
         path = paths[frame.index]
-        write_picture(path, frame.picture, like=frame.film)
-        manifest.add(path.name, made_from[path.name])
-        manifest.write(upcoming[count])
+        complete = manifest.renaming(path.name, made_from[path.name])
+        write_picture(path, frame.picture, like=frame.film, complete=complete)
+        manifest.renamed()
         on_frame(len(names) - len(missing), count)
+    manifest.write()
     return paths
+
+
+def _delete(path: Path) -> None:
+    """Delete a painted frame that the film no longer has. Raises `OutputError` if that fails."""
+    try:
+        path.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"{path} is a painted frame that the film no longer has, and it cannot be deleted ({reason(error)}); "
+            "delete it, or name another folder for the results"
+        ) from error
 
 
 def _claim_files(

@@ -6,14 +6,14 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import IO, Protocol, TypeAlias
 
 from ..errors import ImageError, counted, unreadable
 from ..files.inputs import checksum
 from ..files.places import folded
 from ..pictures.images import Admit, Picture
 from ..pictures.listing import SUFFIXES, in_order, is_pattern, matching, pictures_in
-from ..pictures.reading import PictureLike, read_picture
+from ..pictures.reading import PictureLike, as_image_errors, is_open_file, label_of, read_picture, whole_file
 from .naming import numbered
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
@@ -43,7 +43,7 @@ class Frames(Protocol):
         ...
 
     def read(self, index: int) -> Picture:
-        """Return a frame. Raises `ImageError` if it cannot be read."""
+        """Return a frame in new arrays. Raises `ImageError` if it cannot be read."""
         ...
 
     def digest(self, index: int) -> str:
@@ -173,8 +173,16 @@ class _GivenFrames:
     """Frames that a caller gives as a sequence of pictures."""
 
     def __init__(self, pictures: Sequence[PictureLike], admit: Admit | None):
+        """Read the content of each open file, because a frame is read several times.
+
+        Other pictures are not kept in memory, because a sequence may make each of them when it is
+        asked for it. Raises `ImageError` if an open file cannot be read.
+        """
         self._admit = admit
-        self.pictures = pictures
+        self._pictures = pictures
+        self._contents = {
+            index: _content(file, f"frame {index}") for index, file in enumerate(pictures) if is_open_file(file)
+        }
         self.files: list[Path] = []
         self.names = numbered(len(pictures))
 
@@ -182,10 +190,21 @@ class _GivenFrames:
         return False
 
     def read(self, index: int) -> Picture:
-        return read_picture(self.pictures[index], name=f"frame {index}", admit=self._admit)
+        picture, name = self._contents.get(index) or (self._pictures[index], f"frame {index}")
+        return read_picture(picture, name=name, admit=self._admit)
 
     def digest(self, index: int) -> str:
         return hashlib.sha256(self.read(index).rgb.tobytes()).hexdigest()
+
+
+def _content(file: IO[bytes], name: str) -> tuple[bytes, str]:
+    """Return the content of an open file, and its name for messages, with its path if it has one.
+
+    Raises `ImageError` if the file cannot be read.
+    """
+    label = label_of(file, name)
+    with as_image_errors(label):
+        return whole_file(file, label).getvalue(), label
 
 
 def _enough(frames: Frames, what: str) -> Frames:

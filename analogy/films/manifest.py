@@ -1,16 +1,17 @@
 """Manifest of a folder of painted frames, which says how each file was made.
 
 It contains the checksum of each file, and a checksum of everything that each frame was made from.
-A run records the name of a file before it writes the file. So if the run is killed, the next run
-knows that the file was made by a run and not by the user.
+A run writes each file under a temporary name, and records the name and the checksum of the complete
+file before it renames it. So if the run is killed, the next run knows by the checksum that the file
+was made by a run and not by the user.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,7 @@ class FilmManifest:
     frames : dict of str to str
         Name -> checksum of each frame's file that a run has made, including deleted files.
     made_from : dict of str to str
-        Name -> checksum of everything that the frame was made from, for the files that exist. The
-        checksum is "" if a killed run has left the file.
+        Name -> checksum of everything that the frame was made from, for the files that exist.
     beside : dict of str to str
         Path, relative to the folder -> checksum of each video or contact sheet of the frames.
     """
@@ -43,11 +43,12 @@ class FilmManifest:
         self.frames: dict[str, str] = {}
         self.made_from: dict[str, str] = {}
         self.beside = _strings(self._fields.get("beside"))
+        self._begun: dict[str, str] | None = None  # "name" and "checksum" of a file, and for a frame "made_from"
         if self.exists:
             self._read()
 
     def _read(self) -> None:
-        """Read the records of the frames, and of the file that a killed run was writing."""
+        """Read the records of the frames, and of the file that a killed run was renaming."""
         names_of = self._fields.get("made_from")
         made_from = {
             name: digest
@@ -59,25 +60,21 @@ class FilmManifest:
         self.frames = {name: recorded.get(name, "") for name in made_from if Path(name).name == name != MANIFEST}
         self.made_from = {name: made_from[name] for name in self.frames if os.path.lexists(self._folder / name)}
         begun = self._fields.get("begun")
-        for name in begun if isinstance(begun, list) else ():
-            if isinstance(name, str):
-                self._read_begun(name)
+        if isinstance(begun, dict) and self._is_made(begun):
+            self._begun = begun
+            self.renamed()
 
-    def _read_begun(self, name: str) -> None:
-        """Record the present checksum of the file `name`, which a killed run was writing.
+    def _is_made(self, begun: dict[str, Any]) -> bool:
+        """Return whether a run has made the file that `begun` describes, and nobody has changed it.
 
-        The method does nothing if there is no such file, if the file is a link, or if it has the
-        checksum that the manifest records.
+        `begun` is the value that a killed run has written as "begun", or any other JSON object.
         """
-        path, is_frame = self._folder / name, Path(name).name == name
-        recorded = (self.frames if is_frame else self.beside).get(name, "")
-        if path.is_symlink() or is_unchanged(path, recorded):
-            return
-        with suppress(OSError):
-            if is_frame:
-                self.frames[name], self.made_from[name] = checksum(path), ""
-            else:
-                self.beside[name] = checksum(path)
+        name = begun.get("name")
+        if not isinstance(name, str) or not all(isinstance(value, str) for value in begun.values()):
+            return False
+        if "made_from" in begun and not Path(name).name == name != MANIFEST:
+            return False
+        return is_unchanged(self._folder / name, begun.get("checksum", ""))
 
     def refuse_another_film(self, film: str, names: Sequence[str]) -> None:
         """Raise `OutputError` if the frames in the folder belong to another film.
@@ -102,22 +99,55 @@ class FilmManifest:
         del self.frames[name]
         self.made_from.pop(name, None)
 
-    def add(self, name: str, made_from: str) -> None:
-        """Add a frame whose file has been written. Raises OSError if the file cannot be read."""
-        self.frames[name], self.made_from[name] = checksum(self._folder / name), made_from
+    def renaming(self, name: str, made_from: str | None) -> Callable[[Path], None]:
+        """Return a function that records a complete file just before it is renamed (see `atomic`).
 
-    def write(self, begun: str | None) -> None:
-        """Write the manifest. `begun` is the name of the file that will be written next, or None.
+        Parameters
+        ----------
+        name : str
+            The name that the file will have: that of a frame, or the path, relative to the folder,
+            of a video or a contact sheet.
+        made_from : str or None
+            The checksum of everything that the frame was made from; None for a video or a contact
+            sheet.
 
-        Raises `OutputError` if the manifest cannot be written.
+        Returns
+        -------
+        callable
+            Function of the file's temporary path, which writes the manifest. It raises OSError if
+            the file cannot be read, and `OutputError` if the manifest cannot be written.
         """
+
+        def complete(path: Path) -> None:
+            self._begun = {"name": name, "checksum": checksum(path)}
+            if made_from is not None:
+                self._begun["made_from"] = made_from
+            self.write()
+
+        return complete
+
+    def renamed(self) -> None:
+        """Add the file that was to be renamed, which has its name now, to the other files.
+
+        The method does not write the manifest.
+        """
+        assert self._begun is not None
+        name, digest = self._begun["name"], self._begun["checksum"]
+        if "made_from" in self._begun:
+            self.frames[name], self.made_from[name] = digest, self._begun["made_from"]
+        else:
+            self.beside[name] = digest
+        self._begun = None
+
+    def write(self) -> None:
+        """Write the manifest. Raises `OutputError` if it cannot be written."""
         names_of: dict[str, list[str]] = {}
         for name, digest in self.made_from.items():
             names_of.setdefault(digest, []).append(name)
         fields = self._fields | {
             "kind": FILM,
             "made_from": names_of,
-            "begun": [begun] if begun else [],
+            "begun": self._begun,
             "beside": self.beside,
             "files": {name: self.frames[name] for name in self.made_from},
         }
@@ -126,17 +156,17 @@ class FilmManifest:
 
 
 @contextmanager
-def written_beside(folder: Path, path: Path) -> Iterator[None]:
+def written_beside(folder: Path, path: Path) -> Iterator[Callable[[Path], None]]:
     """Record in the manifest of `folder` that the block writes `path`, a video or a contact sheet.
 
-    Raises `OutputError` if the manifest cannot be written, and OSError if the block does not write
-    the file.
+    Yields the function that the block must call with the path of the complete temporary file, just
+    before it renames the file to `path` (see `atomic`). Raises `OutputError` if the manifest cannot
+    be written.
     """
-    manifest, name = FilmManifest(folder), relative_to(folder, path)
-    manifest.write(name)
-    yield
-    manifest.beside[name] = checksum(path)
-    manifest.write(None)
+    manifest = FilmManifest(folder)
+    yield manifest.renaming(relative_to(folder, path), None)
+    manifest.renamed()
+    manifest.write()
 
 
 def relative_to(folder: Path, path: Path) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ImageError, counted, reason
+from ..errors import ImageError, counted, reason, unreadable
 from ..files.inputs import checksum
 from ..pictures.images import Admit, Picture, as_picture
 from .library import limit_pixels, open_video, pyav, texts
@@ -112,9 +112,9 @@ class VideoFrames:
         self._survey(admit)
         self.names = numbered(len(self.times))
         self._index = {time: index for index, time in enumerate(self.times)}
-        self._cache: OrderedDict[int, Picture] = OrderedDict()
+        self._cache: OrderedDict[int, np.ndarray] = OrderedDict()  # index of a frame -> its upright pixels
         self._coming: Iterator[Any] = iter(())
-        self._last = len(self.times)  # index of the frame decoded last; the first value makes `read` seek
+        self._last = len(self.times)  # index of the frame decoded last; this value makes `_decode` seek
         for remark in self._remarks():
             _log.warning("%s: %s", path, remark)
 
@@ -178,33 +178,46 @@ class VideoFrames:
     def read(self, index: int) -> Picture:
         """Return a frame, upright. Raises `ImageError` if it cannot be decoded."""
         if index not in self._cache:
-            if not 0 <= index - self._last <= self._keep:
-                self._seek(max(0, index - self._keep + 1))
-            for frame in self._coming:
-                self._last = self._index.get(frame.pts, self._last)
-                self._cache[self._last] = self._picture(frame)
-                while len(self._cache) > self._keep:
-                    self._cache.popitem(last=False)
-                if self._last >= index:
-                    break
+            try:
+                self._decode(index)
+            except BaseException:
+                self._last = len(self.times)  # the next reading seeks, because the decoder may be anywhere now
+                raise
+        pixels = self._cache[index]
+        alpha = pixels[..., 3] if self.has_alpha else None
+        return as_picture(pixels[..., :3], alpha, None, f"frame {self.names[index]}")
+
+    def _decode(self, index: int) -> None:
+        """Put a frame into the cache. Raises `ImageError` if it cannot be decoded."""
+        if not 0 <= index - self._last <= self._keep:
+            self._seek(max(0, index - self._keep + 1))
+        for frame in self._coming:
+            if frame.pts not in self._index:
+                continue
+            self._last = self._index[frame.pts]
+            self._cache[self._last] = upright(frame, self.has_alpha)
+            while len(self._cache) > self._keep:
+                self._cache.popitem(last=False)
+            if self._last >= index:
+                break
         if index not in self._cache:
             raise ImageError(
                 f"{self.files[0]}: frame {index} cannot be decoded; the video is damaged; convert it to .mp4"
             )
-        return self._cache[index]
-
-    def _picture(self, frame: Any) -> Picture:
-        pixels = upright(frame, self.has_alpha)
-        alpha = pixels[..., 3] if self.has_alpha else None
-        return as_picture(pixels[..., :3], alpha, None, f"frame {self.names[self._last]}")
 
     def digest(self, index: int) -> str:
-        """Return a checksum of the video, followed by the index of the frame."""
+        """Return a checksum of the video, followed by the index of the frame.
+
+        Raises `ImageError` if the video can no longer be read.
+        """
         return f"{self._checksum} {index}"
 
     @cached_property
     def _checksum(self) -> str:
-        return checksum(self.files[0])
+        try:
+            return checksum(self.files[0])
+        except OSError as error:
+            raise ImageError(unreadable(error, str(self.files[0]))) from error
 
     @cached_property
     def _keep(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -59,16 +59,23 @@ def prepare_film(clip: Clip, path: Path, rate: Fraction, side_by_side: bool = Fa
     return prepare_video(path, (height, width), video, rate, has_alpha)
 
 
-def write_film(clip: Clip, painted: Sequence[Path], video: PreparedVideo, side_by_side: bool = False) -> None:
+def write_film(
+    clip: Clip,
+    painted: Sequence[Path],
+    video: PreparedVideo,
+    side_by_side: bool = False,
+    complete: Callable[[Path], None] | None = None,
+) -> None:
     """Write the painted frames of a clip as the `video` that `prepare_film` returned.
 
     `painted` contains the path of each painted frame in order. `side_by_side` is as for
-    `prepare_film`.
+    `prepare_film`, and `complete` as for `PreparedVideo.write`.
     """
-    video.write(
+    pictures = (
         _pair(clip.read(index), frame) if side_by_side else _with_alpha(frame) if video.has_alpha else _on_white(frame)
         for index, frame in enumerate(painted)
     )
+    video.write(pictures, complete)
 
 
 def _on_white(painted: Path) -> np.ndarray:

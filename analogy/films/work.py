@@ -56,12 +56,15 @@ def alone(folder: Path) -> Iterator[None]:
     finally:
         # The file is deleted while it is locked. So if another run has opened it and gets the
         # lock next, that run finds the file gone, and makes a new one.
-        with suppress(OSError):
-            path.unlink()
+        try:
+            path.unlink(missing_ok=True)
+            is_deleted = True
+        except OSError:  # Windows deletes a file only after it is closed
+            is_deleted = False
         os.close(file)
         with suppress(OSError):
-            path.unlink()  # Windows deletes a file only after it is closed
-        with suppress(OSError):
+            if not is_deleted:  # if it is, a file of this name is that of the next run
+                path.unlink()
             folder.rmdir()
 
 
@@ -77,15 +80,10 @@ def _locked(folder: Path) -> int:
             if folder.is_symlink():
                 raise NotADirectoryError("it is a link")
             file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
-        except FileNotFoundError:  # a run that ended has just deleted the folder
-            if not folder.parent.is_dir():
-                raise
-            continue
         except OSError as error:
-            raise OutputError(
-                f"{folder}: the progress of the film cannot be saved there ({reason(error)}); remove the file or link "
-                "of this name, or name another folder for the results"
-            ) from error
+            if isinstance(error, FileNotFoundError) and folder.parent.is_dir():
+                continue  # a run that ended has just deleted the folder
+            raise _not_saved(folder, error) from error
         try:
             lock(file, folder.parent, "another run writes into this folder")
             with suppress(FileNotFoundError):
@@ -96,6 +94,14 @@ def _locked(folder: Path) -> int:
             os.close(file)
             raise
         os.close(file)
+
+
+def _not_saved(folder: Path, error: OSError) -> OutputError:
+    """Return the error that is raised if the folder of states cannot be made or used."""
+    return OutputError(
+        f"{folder}: the progress of the film cannot be saved there ({reason(error)}); remove the file or link of this "
+        "name, or name another folder for the results"
+    )
 
 
 class Store:
@@ -110,7 +116,8 @@ class Store:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
+        with suppress(OSError):  # after a failed writing, whose error passes through the block, closing fails, too
+            self._file.close()
 
     def __setitem__(self, index: int, array: np.ndarray) -> None:
         content = np.ascontiguousarray(array).data
@@ -191,9 +198,11 @@ class Work:
 
         The method does nothing if the folder is None, or if less than `EVERY` seconds have passed
         since it last wrote a state or, before the first state, since this object was made.
+
+        Raises `OutputError` if the state cannot be written.
         """
         if self._folder is not None and time.monotonic() >= self._kept + EVERY:
-            self._folder.mkdir(exist_ok=True)
+            self._make_folder()
             place = np.int64(index)
             checksum = np.frombuffer(_checksum(place, arrays), np.uint8)
             with atomic(self._path(what, "npz")) as file:
@@ -209,8 +218,8 @@ class Work:
         if self._folder is None:
             return Store(tempfile.TemporaryFile(), shape)
         path = self._path(what, "raw")
+        self._make_folder()
         try:
-            self._folder.mkdir(exist_ok=True)
             with suppress(FileNotFoundError):
                 status = path.lstat()
                 if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:  # a link or a device, which no run makes
@@ -226,6 +235,14 @@ class Work:
         """Delete the files of this stretch."""
         if self._folder is not None:
             _delete(self._folder, f"{self._name}-")
+
+    def _make_folder(self) -> None:
+        """Make the folder unless it exists. Raises `OutputError` if it cannot be made."""
+        assert self._folder is not None
+        try:
+            self._folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise _not_saved(self._folder, error) from error
 
     def _path(self, what: str, suffix: str) -> Path:
         assert self._folder is not None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
@@ -72,15 +72,16 @@ class PreparedVideo:
     copied: tuple[int, ...]
     has_alpha: bool
 
-    def write(self, pictures: Iterable[np.ndarray]) -> None:
+    def write(self, pictures: Iterable[np.ndarray], complete: Callable[[Path], None] | None = None) -> None:
         """Write the video from its pictures, (H, W, 3 or 4) uint8, one for each frame of the film.
 
         The video is written to a temporary file and read back once before it is renamed to `path`,
-        so an incomplete video never has that name.
+        so an incomplete video never has that name. If `complete` is given, it is called with the
+        path of the temporary file after the reading and before the renaming.
 
         Raises `OutputError` if the video cannot be written, or cannot be read afterwards.
         """
-        with atomic(self.path) as file:
+        with atomic(self.path, complete) as file:
             try:
                 count = _write(file, self, enumerate(pictures))
                 file.flush()

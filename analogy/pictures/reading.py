@@ -106,7 +106,7 @@ def read_picture(
     MemoryLimitError
         If there is not enough memory.
     """
-    label, checked = _label(source, name), _checked(admit)
+    label, checked = label_of(source, name), _checked(admit)
     with as_image_errors(label):
         if isinstance(source, Image.Image):
             checked((source.height, source.width), label)
@@ -126,7 +126,7 @@ def read_with_checksum(
 
     For a PIL image or an array, it is the SHA-256 of the `Picture`'s pixels and alpha.
     """
-    label = _label(source, name)
+    label = label_of(source, name)
     with as_image_errors(label):
         file = None if isinstance(source, Image.Image) else _opened(source, label)
         if file is None:
@@ -144,7 +144,7 @@ def picture_size(source: str | os.PathLike[str] | bytes, *, name: str | None = N
 
     The source is the path of the file, or its content. Raises ImageError if it cannot be read.
     """
-    label = _label(source, name)
+    label = label_of(source, name)
     with as_image_errors(label):
         file = _opened(source, label)
         assert file is not None
@@ -167,10 +167,10 @@ def is_picture(file: IO[bytes]) -> bool:
         return True
 
 
-def _label(source: object, name: str | None) -> str:
+def label_of(source: object, name: str | None) -> str:
     """Return the name of a picture for messages, with its path if it has one."""
     path = os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else None
-    if _is_open_file(source) and isinstance(getattr(source, "name", None), str):
+    if is_open_file(source) and isinstance(getattr(source, "name", None), str):
         path = source.name
     return f"{name} ({path})" if name and path else path or name or "the picture"
 
@@ -218,10 +218,10 @@ def _opened(source: object, label: str) -> IO[bytes] | None:
         return open_regular(path)
     if isinstance(source, (bytes, bytearray)):
         return io.BytesIO(source)
-    return whole_file(source, label) if _is_open_file(source) else None
+    return whole_file(source, label) if is_open_file(source) else None
 
 
-def _is_open_file(source: object) -> TypeGuard[IO[Any]]:
+def is_open_file(source: object) -> TypeGuard[IO[Any]]:
     """Return True if `source` is an open file, and not an image or an array."""
     return callable(getattr(source, "read", None)) and not isinstance(source, Image.Image)
 

@@ -55,6 +55,7 @@ def write_picture(
     like: Picture | None = None,
     suffix: str = "",
     tick: Callable[[float], None] | None = None,
+    complete: Callable[[Path], None] | None = None,
 ) -> None:
     """Write a picture to a file, which appears only when it is complete.
 
@@ -78,6 +79,9 @@ def write_picture(
         Function that is called with the finished share, 0 to 1, whenever the encoder writes
         something, and at the end. The share is estimated: written bytes divided by the bytes of
         `rgb`.
+    complete : callable, optional
+        Function that is called with the path of the complete temporary file just before the file is
+        renamed to `path`.
 
     Raises
     ------
@@ -93,7 +97,7 @@ def write_picture(
     rgb, alpha, icc = _prepare(rgb, like, kind, path.name)
     ticking = _Ticking(rgb.nbytes, tick or (lambda share: None))
     try:
-        with atomic(path) as ticking.file:
+        with atomic(path, complete) as ticking.file:
             _encode(ticking, rgb, alpha, icc, kind, options)
     except OutputError:
         if ticking.raised is not None:  # this error came from `tick`, not from the file

@@ -17,6 +17,7 @@ from PIL import Image
 from analogy.apps.cli import cli
 from analogy.films import library
 from analogy.films.clip import Clip
+from analogy.films.manifest import FilmManifest
 from analogy.films.video import VideoFrames
 from analogy.pictures.images import resize
 
@@ -147,7 +148,9 @@ def test_a_killed_run_can_continue_and_ends_with_the_same_bytes(shot: Path, tmp_
     assert subprocess.run(command, capture_output=True).returncode == 9
     left = set(contents(tmp_path / "out"))
     assert len(left) == int(point[0]) - ("before" in point)
-    assert run(*arguments).exit_code == 0
+    done = run(*arguments)
+    assert done.exit_code == 0
+    assert (f", {len(left)} of them kept" in done.stdout) == bool(left)
     arguments[2] = tmp_path / "whole"
     assert run(*arguments).exit_code == 0
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
@@ -209,11 +212,7 @@ def test_an_interrupted_run_keeps_its_frames_and_exits_with_130(shot: Path, tmp_
         [sys.executable, "-c", interrupt, "4", "before", *map(str, arguments)], capture_output=True, text=True
     )
     assert (done.returncode, done.stderr.splitlines()[-1]) == (130, "analogy: interrupted")
-    assert set(json.loads((tmp_path / "out" / "settings.json").read_text())["files"]) == {
-        "000.png",
-        "001.png",
-        "002.png",
-    }
+    assert set(FilmManifest(tmp_path / "out").frames) == {"000.png", "001.png", "002.png"}
     left = {path.name for path in (tmp_path / "out").iterdir()}
     assert left - {".clip"} == {"000.png", "001.png", "002.png", "settings.json"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from analogy.films import work as film_work
 from analogy.films.clip import Clip
 from analogy.films.video import VideoFrames
 from analogy.films.writing import PreparedVideo
+from analogy.pictures import writing
 
 COUNT, SIZE = 5, (48, 64)
 RECORD = {"analogy": "0.1.0", "model_sha256": "", "settings": {}}
@@ -130,6 +132,23 @@ def test_a_frame_of_an_earlier_longer_film_that_is_a_key_is_not_deleted(here: Pa
     refused(here, "004.png is the key of frame 0, which", "shot", "-o", "out", "--key", "0=out/004.png")
 
 
+def test_a_painted_frame_that_the_film_no_longer_has_and_that_cannot_be_deleted_is_named_before_the_painting(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("shot", "-o", "out", *KEY).exit_code == 0
+    (here / "shot" / "004.png").unlink()
+    unlink = Path.unlink
+
+    def fail(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "004.png":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", fail)
+    words = "004.png is a painted frame that the film no longer has, and it cannot be deleted (Permission denied)"
+    refused(here, words, "shot", "-o", "out", *KEY)
+
+
 def test_a_second_run_into_the_same_folder_is_refused_until_the_first_has_ended(here: Path) -> None:
     from analogy.films.work import alone
 
@@ -148,8 +167,9 @@ def test_a_folder_is_locked_until_its_videos_are_written(here: Path, monkeypatch
     fcntl = pytest.importorskip("fcntl", reason="of POSIX' locks")
     held = []
 
-    def write(video: PreparedVideo, pictures: object) -> None:
+    def write(video: PreparedVideo, pictures: object, complete: Callable[[Path], None]) -> None:
         video.path.touch()
+        complete(video.path)
         with (here / "x.mp4.frames" / ".clip" / "lock").open() as file, pytest.raises(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         held.append(True)
@@ -452,8 +472,6 @@ def test_a_video_and_a_contact_sheet_replace_only_files_that_the_command_made(he
 
 @pytest.mark.parametrize("kill", ["before", "after"])
 def test_a_run_that_is_killed_while_it_writes_a_contact_sheet_can_continue(here: Path, monkeypatch, kill: str) -> None:
-    from analogy.pictures import writing
-
     write = writing.write_picture
 
     def killed(path: str, *arguments: object, **options: object) -> None:
@@ -471,20 +489,84 @@ def test_a_run_that_is_killed_while_it_writes_a_contact_sheet_can_continue(here:
     refused(here, "sheet.png has been changed since it was made", *command)
 
 
-def test_a_killed_run_with_another_key_can_continue(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("moment", "kept"), [("before", 1), ("after", 2)])
+def test_a_killed_run_with_another_key_can_continue(
+    here: Path, monkeypatch: pytest.MonkeyPatch, moment: str, kept: int
+) -> None:
+    """End a run just before or after the second frame gets its name."""
     assert run("shot", "-o", "out", *KEY).exit_code == 0
-    write, left = film_folder.write_picture, [1, 2]
+    replace = Path.replace
 
-    def killed(path: Path, *arguments: object, **options: object) -> None:
-        write(path, *arguments, **options)
-        if not left.pop() - 1:
+    def killed(path: Path, target: Path) -> None:
+        if moment == "after" or target.name != "001.png":
+            replace(path, target)
+        if target.name == "001.png":
             raise KeyboardInterrupt
 
     command = ["shot", "-o", "out", "--key", "0=shot/002.png"]
     with monkeypatch.context() as context:
-        context.setattr(film_folder, "write_picture", killed)
+        context.setattr(Path, "replace", killed)
         assert run(*command).exit_code != 0
-    assert "5 frames, 1 of them kept, 4 painted" in run(*command).stdout
+    assert f"5 frames, {kept} of them kept, {5 - kept} painted" in run(*command).stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "writer"),
+    [("--side-by-side", "both.mp4", (PreparedVideo, "write")), ("--contact", "sheet.png", (writing, "write_picture"))],
+)
+def test_an_interrupted_video_or_contact_sheet_among_the_frames_is_not_taken_for_a_frame(
+    here: Path, monkeypatch: pytest.MonkeyPatch, option: str, name: str, writer: tuple[object, str]
+) -> None:
+    assert run("shot", "-o", "out", option, f"out/{name}", *KEY).exit_code == 0
+    before = (here / "out" / name).read_bytes()
+
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    command = ["shot", "-o", "out", "--key", "0=shot/002.png"]
+    for options in ([], [option, f"out/{name}"]):
+        with monkeypatch.context() as context:
+            context.setattr(*writer, interrupted)
+            assert run(*command, option, f"out/{name}").exit_code != 0
+        done = run(*command, *options)
+        assert done.exit_code == 0, done.stderr
+        assert ((here / "out" / name).read_bytes() == before) == (not options)
+
+
+@pytest.mark.parametrize("name", ["out/001.png", "sheet.png"])
+def test_a_file_that_the_user_makes_after_an_interrupted_run_is_not_overwritten(
+    here: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    write = writing.write_picture
+
+    def interrupted(path: Path, *arguments: object, **options: object) -> None:
+        if Path(path) == Path(name):
+            raise KeyboardInterrupt
+        write(path, *arguments, **options)
+
+    command = ["shot", "-o", "out", "--contact", "sheet.png", *KEY]
+    with monkeypatch.context() as context:
+        for module in (writing, film_folder):
+            context.setattr(module, "write_picture", interrupted)
+        assert run(*command).exit_code != 0
+    (here / name).write_bytes(b"mine")
+    refused(here, f"{Path(name).name} exists already, and it is not a result", *command)
+    (here / name).unlink()
+    assert run(*command).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [["001.png"], {"name": "001.png"}, {"name": 1}, {"name": "001.png", "checksum": 1, "made_from": "x"}],
+    ids=str,
+)
+def test_a_record_of_another_form_makes_no_file_a_result(here: Path, begun: object) -> None:
+    assert run("shot", "-o", "out", *KEY).exit_code == 0
+    manifest = here / "out" / "settings.json"
+    record = json.loads(manifest.read_text())
+    del record["files"]["001.png"]
+    manifest.write_text(json.dumps(record | {"made_from": {"x": ["000.png"]}, "begun": begun}))
+    refused(here, "001.png exists already, and it is not a result that this run may replace", "shot", "-o", "out", *KEY)
 
 
 def test_a_film_does_not_overwrite_another_film(here: Path) -> None:

@@ -4,11 +4,15 @@ import os
 import select
 import signal
 import warnings
+import weakref
+from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from made_films import film, picture
+from made_videos import write_video
 from PIL import Image
 
 import analogy
@@ -48,6 +52,22 @@ def test_a_clip_yields_each_frame_and_its_key_unchanged(engine: Engine, shot) ->
     assert all(frame.picture.shape == (*SIZE, 3) and frame.picture.dtype == np.uint8 for frame in frames)
     assert np.array_equal(frames[2].picture, key)
     assert np.array_equal(frames[3].film.rgb, shot[3])
+
+
+@pytest.mark.parametrize("source", ["list", "video"])
+def test_a_caller_may_draw_into_the_arrays_of_a_frame(engine: Engine, shot, tmp_path: Path, source: str) -> None:
+    write_video(tmp_path / "film.mp4", iter(shot), None, Fraction(24))
+    clip = engine.clip(
+        shot if source == "list" else tmp_path / "film.mp4", keys={index: painted(index) for index in (1, 4)}
+    )
+    whole = [(frame.film.rgb.copy(), frame.picture.copy()) for frame in clip]
+    for _ in range(2):
+        for frame, (given, made) in zip(clip, whole, strict=True):
+            assert np.array_equal(frame.film.rgb, given)
+            assert np.array_equal(frame.picture, made)
+            assert np.array_equal(clip.read(frame.index).rgb, given)
+            for array in (frame.film.rgb, frame.picture, clip.read(frame.index).rgb):
+                array[:] = 0
 
 
 def test_max_input_pixels_limits_the_frames_of_a_film(shot, tmp_path: Path) -> None:
@@ -189,6 +209,16 @@ def test_a_key_stops_at_a_cut_and_a_shot_without_a_key_uses_the_nearest(engine, 
     assert np.array_equal(frames[8].picture, own.a_prime)
 
 
+@pytest.mark.parametrize("direction", ["ba", "both"])
+def test_the_direction_of_a_transfer_does_not_change_the_keys_that_are_made(
+    engine, shot, other_shot, direction: str
+) -> None:
+    for source in ({"keys": {7: painted(5)}}, {"style": painted(6)}):
+        clips = [engine.clip([*shot, *other_shot], direction=each, **source, **FAST) for each in ("ab", direction)]
+        for one, other in zip(*(clip.paint([8]) for clip in clips), strict=True):
+            assert np.array_equal(one.picture, other.picture)
+
+
 def test_with_a_style_each_shot_begins_with_its_transfer(engine: Engine, shot, other_shot) -> None:
     style = picture(60, 80, 9)
     frames = list(engine.clip([*shot, *other_shot], style=style, **FAST))
@@ -229,6 +259,57 @@ def test_frames_are_read_from_folders_in_the_order_of_their_numbers_and_from_pat
     assert clip.names == ["shot.8", "shot.9", "shot.10"]
     assert [np.array_equal(frame.film.rgb, shot[frame.index]) for frame in clip] == [True] * 3
     assert engine.clip(tmp_path, keys={0: painted(5)}).names == ["key", "shot.8", "shot.9", "shot.10"]
+
+
+@pytest.mark.parametrize("kind", ["files", "pipes"])
+def test_a_film_may_be_a_list_of_open_files_and_each_is_read_once(
+    engine: Engine, shot, tmp_path: Path, kind: str
+) -> None:
+    opened = []
+    for index, frame in enumerate(shot[:3]):
+        path = tmp_path / f"{index}.png"
+        Image.fromarray(frame).save(path)
+        if kind == "files":
+            opened.append(path.open("rb"))
+        else:
+            read_end, write_end = os.pipe()
+            os.write(write_end, path.read_bytes())
+            os.close(write_end)
+            opened.append(os.fdopen(read_end, "rb"))
+    clip = engine.clip(opened, keys={0: painted(5)})
+    for file in opened:
+        file.close()
+    assert [np.array_equal(frame.film.rgb, shot[frame.index]) for frame in clip] == [True] * 3
+
+
+def test_an_open_file_that_is_no_frame_is_refused_with_its_path(engine: Engine, shot, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_text("no picture")
+    with (
+        (tmp_path / "x.png").open("rb") as file,
+        pytest.raises(ImageError, match=r"frame 1 \(.*x\.png\) is not a"),
+    ):
+        list(engine.clip([shot[0], file], keys={0: painted(5)}))
+    with (tmp_path / "x.png").open() as file, pytest.raises(ImageError, match=r"frame 1 .* the file is open as text"):
+        engine.clip([shot[0], file], keys={0: painted(5)})
+
+
+def test_the_pictures_of_a_film_are_not_all_in_memory(engine: Engine, shot) -> None:
+    """Give the film as a sequence that makes each picture when it is asked for it."""
+    alive, most = set(), []
+
+    class Film(Sequence):
+        def __len__(self) -> int:
+            return len(shot)
+
+        def __getitem__(self, index: int) -> Image.Image:
+            image = Image.fromarray(shot[range(len(shot))[index]])
+            alive.add(id(image))
+            weakref.finalize(image, alive.remove, id(image))
+            most.append(len(alive))
+            return image
+
+    frames = list(engine.clip(Film(), keys={0: painted(5)}))
+    assert len(frames) == len(shot) and max(most) <= 2
 
 
 REFUSED = {

@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from analogy.errors import OutputError
 from analogy.films import work
+
+
+class _FullDisk(io.RawIOBase):
+    """File on a full disk: each writing fails."""
+
+    def writable(self) -> bool:
+        return True
+
+    readable = seekable = writable
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return 0
+
+    def tell(self) -> int:
+        return 0
+
+    def write(self, data: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_state_that_was_changed_or_is_of_another_shape_or_type_is_not_used(tmp_path: Path, monkeypatch) -> None:
@@ -25,3 +49,56 @@ def test_a_state_that_was_changed_or_is_of_another_shape_or_type_is_not_used(tmp
         assert kept.state("before", arrays) is None
     np.savez(path, **content)
     assert kept.state("before", arrays) is not None
+
+
+def test_a_full_disk_is_reported_in_one_line_although_closing_the_store_fails_too() -> None:
+    with (
+        pytest.raises(OutputError, match=r"cannot be stored \(No space left on device\); free some disk space"),
+        work.Store(io.BufferedRandom(_FullDisk()), (4, 4)) as store,  # type: ignore[arg-type]
+    ):
+        store[0] = np.zeros((4, 4), np.uint8)
+
+
+def test_a_folder_of_states_that_cannot_be_made_is_reported_in_one_line(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(work, "EVERY", 0)
+    (tmp_path / "file").write_bytes(b"mine")
+    for folder in (tmp_path / "gone" / "work", tmp_path / "file"):
+        kept = work.Work(folder, "0" * 64)
+        for use in (
+            lambda kept=kept: kept.keep("before", 3, {"flow": np.ones((2, 3), np.float32)}),
+            lambda kept=kept: kept.store("after", (4, 4)),
+            work.alone(folder).__enter__,
+        ):
+            with pytest.raises(OutputError, match="the progress of the film cannot be saved there"):
+                use()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="of POSIX' locks")
+def test_the_end_of_a_run_leaves_the_lock_of_the_next_run(tmp_path: Path, monkeypatch) -> None:
+    """Let the next run begin as soon as the first has closed, and so released, its lock."""
+    close, later = os.close, ExitStack()
+
+    def close_and_begin(file: int) -> None:
+        close(file)
+        monkeypatch.setattr(os, "close", close)
+        later.enter_context(work.alone(tmp_path / "work"))
+
+    with work.alone(tmp_path / "work"):
+        monkeypatch.setattr(os, "close", close_and_begin)
+    with later, pytest.raises(OutputError, match="another run writes into this folder"):
+        work.alone(tmp_path / "work").__enter__()
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_lock_that_can_be_deleted_only_after_it_is_closed_is_deleted(tmp_path: Path, monkeypatch) -> None:
+    """Let the first deletion fail, as on Windows."""
+    unlink, failures = Path.unlink, [PermissionError]
+
+    def fail_once(path: Path, missing_ok: bool = False) -> None:
+        if failures:
+            raise failures.pop()
+        unlink(path, missing_ok)
+
+    with work.alone(tmp_path / "work"):
+        monkeypatch.setattr(Path, "unlink", fail_once)
+    assert not failures and not (tmp_path / "work").exists()

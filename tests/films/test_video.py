@@ -173,3 +173,55 @@ def test_animations_and_avi_are_films_and_become_a_video_of_their_times(tmp_path
 def times_of(path: Path) -> list[float]:
     with av.open(str(path)) as container:
         return [float(frame.time) for frame in container.decode(video=0)]
+
+
+def test_a_video_that_is_gone_before_its_checksum_is_computed_is_named_in_one_line(tmp_path: Path, frames) -> None:
+    film = open_frames(make(tmp_path / "film.mp4", frames))
+    (tmp_path / "film.mp4").unlink()
+    with pytest.raises(ImageError, match=r"film\.mp4: there is no such file; check its name"):
+        film.digest(0)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("function", ["upright", "_decoded"])
+def test_a_video_can_be_read_after_an_interrupted_reading(
+    tmp_path: Path, frames, monkeypatch, error: type[BaseException], function: str
+) -> None:
+    film = open_frames(make(tmp_path / "film.mp4", frames))
+    decoded = VideoFrames._decoded
+
+    def interrupted(*arguments: object) -> object:
+        raise error
+
+    def interrupted_after_three(film: VideoFrames) -> object:
+        for count, frame in enumerate(decoded(film)):
+            if count == 3:
+                raise error
+            yield frame
+
+    if function == "upright":
+        film.read(2)
+    with monkeypatch.context() as context, pytest.raises(error):
+        if function == "upright":
+            context.setattr(video, "upright", interrupted)
+        else:
+            context.setattr(VideoFrames, "_decoded", interrupted_after_three)
+        film.read(3)
+    for index in (3, 4):
+        assert np.abs(film.read(index).rgb.astype(int) - frames[index]).mean() < 3
+
+
+def test_a_decoded_frame_of_an_unknown_time_is_left_out(tmp_path: Path, frames, monkeypatch) -> None:
+    film = open_frames(make(tmp_path / "film.mp4", frames))
+    decoded = VideoFrames._decoded
+
+    def with_another(film: VideoFrames) -> object:
+        for count, frame in enumerate(decoded(film)):
+            if count == 3:
+                frame.pts = 2  # no frame has this time
+            yield frame
+
+    monkeypatch.setattr(VideoFrames, "_decoded", with_another)
+    film.read(4)
+    for index in (2, 4):
+        assert np.abs(film.read(index).rgb.astype(int) - frames[index]).mean() < 3

@@ -7,6 +7,7 @@ import os
 import re
 import struct
 import zipfile
+from contextlib import nullcontext
 
 import numpy as np
 import psutil
@@ -191,6 +192,23 @@ def test_a_new_file_takes_the_place_of_the_old_one(tmp_path):
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"
     assert link.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("error", [None, OSError])
+def test_a_complete_file_is_shown_to_the_caller_before_it_has_its_name(tmp_path, error):
+    path, seen = tmp_path / "f.bin", []
+    path.write_bytes(b"old")
+
+    def complete(made):
+        seen.append((made.read_bytes(), path.read_bytes()))
+        if error:
+            raise error("stop")
+
+    with pytest.raises(OutputError) if error else nullcontext(), atomic(path, complete) as file:
+        file.write(b"new")
+    assert seen == [(b"new", b"old")]
+    assert path.read_bytes() == (b"old" if error else b"new")
+    assert list(tmp_path.iterdir()) == [path]
 
 
 # Small files that claim large arrays (bombs), and paths that are not files
