@@ -216,7 +216,12 @@ class Work:
         opened.
         """
         if self._folder is None:
-            return Store(tempfile.TemporaryFile(), shape)
+            try:
+                return Store(tempfile.TemporaryFile(), shape)
+            except OSError as error:
+                raise OutputError(
+                    f"no temporary file can be made ({reason(error)}); set TMPDIR to a folder with free space"
+                ) from error
         path = self._path(what, "raw")
         self._make_folder()
         try:

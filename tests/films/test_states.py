@@ -59,6 +59,15 @@ def test_a_full_disk_is_reported_in_one_line_although_closing_the_store_fails_to
         store[0] = np.zeros((4, 4), np.uint8)
 
 
+def test_a_store_without_a_folder_that_finds_no_place_for_a_file_says_so(monkeypatch) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(work.tempfile, "TemporaryFile", full)
+    with pytest.raises(OutputError, match=r"no temporary file can be made \(No space left on device\); set TMPDIR"):
+        work.Work(None, "").store("after", (2, 2, 4))
+
+
 def test_a_folder_of_states_that_cannot_be_made_is_reported_in_one_line(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(work, "EVERY", 0)
     (tmp_path / "file").write_bytes(b"mine")
