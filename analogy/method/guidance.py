@@ -209,7 +209,7 @@ def constrain_to_labels(backend: Backend, field: Array, maps: LabelMaps, labels:
         return field
     fixed = backend.to_host(field).copy()
     for label in np.unique(maps.content[wrong]):
-        candidates = np.argwhere(maps.source == label).astype(np.int32)
+        candidates = np.argwhere(maps.source == label)  # int64, since squares of int32 could overflow
         candidates = candidates[:: -(-len(candidates) // _MOST_CANDIDATES)]
         positions = np.argwhere(wrong & (maps.content == label))
         for part in np.array_split(positions, -(-len(positions) // 1024)):

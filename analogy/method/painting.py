@@ -18,6 +18,7 @@ from ..backends import Array, Backend, Size
 from ..progress import Tick, split
 from ..settings import PIXEL_PATCH_SIZE
 from . import nnf
+from .guidance import LabelMaps, constrain_to_labels
 from .holding import draw_along
 from .seams import remove_seams
 from .sheets import Sheet
@@ -186,10 +187,13 @@ def _allowed(
 ) -> Array:
     """Return a field with another match where the labels forbid the match; no other match changes.
 
-    A pixel first tries the offsets of pixels at most `reach` pixels away, and then random matches.
+    A pixel gets the offset of an allowed match that is at most `reach` pixels away. If there is
+    none, it gets the nearest position of its label (see `constrain_to_labels`).
     """
-    jumps = [1 << power for power in reversed(range((reach - 1).bit_length() + 1))]
-    options = PIXEL_REFINEMENT | {"first_jumps": jumps, "search_radius": None, "iterations": 2}
     wrong = nnf.forbidden(field, labels)
-    allowed, _ = nnf.search(backend, query, key, field, labels=labels, frames=frames, only=wrong, **options)
-    return allowed
+    if not wrong.any():
+        return field
+    jumps = [1 << power for power in reversed(range((reach - 1).bit_length() + 1))]
+    options = PIXEL_REFINEMENT | {"first_jumps": jumps, "iterations": 0}
+    field, _ = nnf.search(backend, query, key, field, labels=labels, frames=frames, only=wrong, **options)
+    return constrain_to_labels(backend, field, LabelMaps(*map(backend.to_host, labels)), labels)

@@ -103,6 +103,14 @@ def test_forbidden_matches_move_to_the_nearest_position_with_the_label() -> None
     assert guidance.constrain_to_labels(BACKEND, field, maps, labels).tolist() == [[[0, 2], [0, 1], [0, 4]]]
 
 
+def test_the_nearest_position_is_found_in_a_sheet_whose_squared_length_exceeds_int32() -> None:
+    source = np.zeros((58_001, 1), np.int32)
+    source[[1001, 58_000]] = 1
+    maps = guidance.LabelMaps(np.array([[1]], np.int32), source)
+    field = np.array([[[1000, 0]]], np.int32)
+    assert guidance.constrain_to_labels(BACKEND, field, maps, maps.on(BACKEND)).tolist() == [[[1001, 0]]]
+
+
 def layer(h: int, w: int, colour: tuple[int, int, int], edge: int) -> np.ndarray:
     """Return a label picture with one label left of `edge`, on a transparent layer.
 
