@@ -392,6 +392,20 @@ def test_the_page_works_under_a_path_of_a_proxy(visit, serve) -> None:
     assert all(url.startswith((f"{own.url}/tools/analogy/", "blob:", "data:")) for url in asked)
 
 
+def test_a_user_who_enters_the_token_gets_to_the_page(visit, serve) -> None:
+    own = serve(token="open sesame")
+    page = visit(own.url)
+    assert page.url == f"{own.url}/sign-in"
+    page.get_by_label("Token of this service").fill("guess")
+    page.get_by_role("button", name="Sign in").click()
+    sync_api.expect(page.get_by_role("alert")).to_contain_text("This is not the token of this service")
+    page.get_by_label("Token of this service").fill("open sesame")
+    page.get_by_role("button", name="Sign in").click()
+    give(page, png(32, 32), png(32, 32))
+    assert page.url == f"{own.url}/"
+    page.close()  # otherwise the page could request its icon after the end of the service
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_documentation_passes_axe(visit, service, scheme) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
