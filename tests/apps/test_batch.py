@@ -84,17 +84,17 @@ def test_a_folder_gets_one_style_and_the_same_command_again_does_nothing(photos,
 def test_pictures_with_odd_names_are_done_and_other_files_are_named(style, tmp_path: Path) -> None:
     folder, out = tmp_path / "trip [2024]", os.fsdecode(os.fsencode(tmp_path) + b"/out-\xe9")
     photo = picture(folder / "IMG [1].jpg", 1).read_bytes()
-    for name in (b"two.jfif", b"three.JPG_large", b"caf\xe9.png", b"two\nlines.jpg"):
+    for name in (b"two.jfif", b"three.JPG_large", b"caf\xe9.png", b"two\nlines.jpg", "3.45\u202fPM.png".encode()):
         (folder / os.fsdecode(name)).write_bytes(photo)
     (folder / "notes.txt").write_text("no picture")
     done = run("batch", folder, "--style", style, "-o", out, "--workers", 1, *FAST)
     assert (done.exit_code, done.stderr) == (
         0, f"analogy: {folder}: these are left out, as they are not pictures that can be read: notes.txt\n",
     )  # fmt: skip
-    assert "5 done" in done.stdout
-    names = ["IMG [1].png", "two.png", "three.png", "caf%E9.png", "two%0Alines.png"]
+    assert "6 done" in done.stdout
+    names = ["IMG [1].png", "two.png", "three.png", "caf%E9.png", "two%0Alines.png", "3.45\u202fPM.png"]
     assert sorted(content(Path(out))) == sorted(names)
-    assert "5 kept" in run("batch", folder, "--style", style, "-o", out, "--workers", 1, *FAST).stdout
+    assert "6 kept" in run("batch", folder, "--style", style, "-o", out, "--workers", 1, *FAST).stdout
     (folder / "notes.txt").unlink()
     pattern = run("batch", f"{folder}/*", "--style", style, "-o", tmp_path / "o", "--workers", 1, *FAST)
     assert (pattern.exit_code, pattern.stderr) == (0, "")
