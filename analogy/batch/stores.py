@@ -159,15 +159,19 @@ def write(path: str, content: bytes) -> None:
 def names(root: str) -> Iterator[str]:
     """Yield the path of each file below a folder at an address, relative to that folder.
 
-    Raises `OSError` if the folder cannot be listed.
+    Raises `OutputError` if the folder cannot be listed.
     """
-    with _as_os_errors():
-        store, inner = _store(root)
-        try:
+    try:
+        with _as_os_errors():
+            store, inner = _store(root)
             found = store.find(inner)
-        except FileNotFoundError:
-            return
-        yield from (name[len(inner.rstrip("/")) + 1 :] for name in found)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(
+            f"{root} cannot be listed ({reason(error)}); check the address, and your permission to list it"
+        ) from error
+    yield from (name[len(inner.rstrip("/")) + 1 :] for name in found)
 
 
 def pictures(path: str) -> list[str]:

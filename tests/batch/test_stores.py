@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -183,6 +184,17 @@ def test_in_a_store_without_whole_objects_a_file_is_written_and_renamed(tmp_path
     stores.write(address, b"new content")
     assert target.read_bytes() == b"new content"
     assert stores.stamp(address) != before
+
+
+def test_a_store_that_cannot_be_listed_is_named_with_the_reason(tmp_path: Path, monkeypatch) -> None:
+    local = pytest.importorskip("fsspec.implementations.local", reason="needs the extra remote").LocalFileSystem
+
+    def forbidden(self: Any, path: str) -> None:
+        raise PermissionError(errno.EACCES, "Forbidden")
+
+    monkeypatch.setattr(local, "find", forbidden)
+    with pytest.raises(OutputError, match=r"^local://.* cannot be listed \(Forbidden\); check the address"):
+        list(stores.names(f"local://{tmp_path}"))
 
 
 @pytest.mark.parametrize(
