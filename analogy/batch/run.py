@@ -180,11 +180,12 @@ def _places(output: str, manifest: Path | None) -> tuple[str, Path]:
         raise OutputError(
             "--manifest is only for results at an address; leave it out, and the manifest is in the folder for results"
         )
-    folder = as_path(output).absolute()
+    root = stores.absolute(os.fspath(as_path(output)), os.getcwd())  # noqa: PTH109
+    folder = Path(root)
     if is_picture_path(folder):
         raise OutputError(f"{output} is a picture, but a batch writes into a folder; use --name to set file names")
     refuse_a_film(folder)
-    return stores.absolute(output, os.getcwd()), folder / manifests.NAME  # noqa: PTH109
+    return root, folder / manifests.NAME
 
 
 def _jobs(
@@ -241,7 +242,7 @@ def _jobs(
 def _pool(scheduler: str | None, workers: int | None, engine: EngineArguments) -> tuple[pools.Pool, EngineArguments]:
     """Return the pool of workers, and the arguments of their engines, in which `threads` is set."""
     if os.path.isdir(engine.model):  # noqa: PTH112 (a `Path` raises for a name that is too long)
-        engine = replace(engine, model=os.path.abspath(engine.model))  # noqa: PTH100
+        engine = replace(engine, model=stores.absolute(engine.model, os.getcwd()))  # noqa: PTH109
     if scheduler not in (None, "local"):
         if workers is not None:
             raise SettingsError(

@@ -65,8 +65,9 @@ def absolute(path: str, folder: str) -> str:
         if not path.startswith("/"):
             return f"{folder.rstrip('/')}/{path}"
         raise SettingsError(f"{path} is a path of this machine, but the table is at {folder}; give an address")
-    # A `Path` can remove ".." only by following links.
-    return os.path.abspath(os.path.join(folder, path))  # noqa: PTH100, PTH118
+    path = os.path.join(folder, path)  # noqa: PTH118
+    # After a symbolic link, ".." means the parent of the folder to which the link leads.
+    return path if os.pardir in path.split(os.sep) else os.path.normpath(path)  # noqa: PTH206
 
 
 def parent(path: str) -> str:

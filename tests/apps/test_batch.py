@@ -29,7 +29,7 @@ def run(*arguments: object) -> Result:
 
 
 def picture(path: Path, seed: int, size: tuple[int, int] = (48, 48)) -> Path:
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     small = rng.integers(0, 256, (6, 6, 3)).astype(np.uint8)
     Image.fromarray(small).resize(size[::-1], Image.Resampling.BICUBIC).save(path)
@@ -337,6 +337,24 @@ def test_a_batch_into_the_folder_of_its_pictures_is_refused_even_through_a_link(
     done = run("batch", tmp_path / "photos", "--style", style, "-o", tmp_path / "link", "--name", "{name}.jpg", *FAST)
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
     assert "is also the folder for results" in done.stderr
+
+
+@needs_posix
+def test_two_dots_after_a_link_mean_the_parent_of_the_folder_to_which_the_link_leads(style, tmp_path: Path) -> None:
+    """Name the table, its photo and the folder for results by such paths."""
+    folder = tmp_path / "deep"
+    photo = picture(folder / "photos" / "a.png", 1)
+    picture(tmp_path / "photos" / "a.png", 2)
+    (folder / "tables").mkdir()
+    (tmp_path / "link").symlink_to("deep/tables")
+    table(folder / "tables" / "jobs.csv", {"a": "../photos/a.png", "b_prime": str(style)})
+    done = run("batch", tmp_path / "link" / "jobs.csv", "-o", tmp_path / "link" / ".." / "out", "--workers", 1, *FAST)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["a.png", "batch.jsonl", "report.html"]
+    Engine(device="cpu", threads=1).transfer(photo, style, "fast", search_iterations=1, direction="ab").save(
+        tmp_path / "alone.png"
+    )
+    assert content(folder / "out")["a.png"] == (tmp_path / "alone.png").read_bytes()
 
 
 @pytest.mark.parametrize(
