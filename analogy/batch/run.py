@@ -175,17 +175,30 @@ def _places(output: str, manifest: Path | None) -> tuple[str, Path]:
                 f"{output} is an address; also give --manifest PATH, a file on this machine that records the jobs"
             )
         stores.check(output)
-        return output.rstrip("/"), manifest.absolute()
+        return output.rstrip("/"), Path(_absolute(os.fspath(manifest)))
     if manifest is not None:
         raise OutputError(
             "--manifest is only for results at an address; leave it out, and the manifest is in the folder for results"
         )
-    root = stores.absolute(os.fspath(as_path(output)), os.getcwd())  # noqa: PTH109
+    root = _absolute(os.fspath(as_path(output)))
     folder = Path(root)
     if is_picture_path(folder):
         raise OutputError(f"{output} is a picture, but a batch writes into a folder; use --name to set file names")
     refuse_a_film(folder)
     return root, folder / manifests.NAME
+
+
+def _absolute(path: str) -> str:
+    """Return a path of the command as an absolute path or an address.
+
+    Raises `SettingsError` if the current folder has been deleted.
+    """
+    try:
+        return stores.absolute(path, os.getcwd())  # noqa: PTH109
+    except FileNotFoundError as error:
+        raise SettingsError(
+            f"the current folder cannot be found ({reason(error)}); change to another folder, and run the command again"
+        ) from error
 
 
 def _jobs(
@@ -198,11 +211,10 @@ def _jobs(
     single: Collection[str],
 ) -> tuple[Jobs, str | None]:
     """Return the jobs, and the path or the address of their table (None if there is no table)."""
-    here = os.getcwd()  # noqa: PTH109
-    paths = [stores.absolute(source, here) for source in sources]
+    paths = [_absolute(source) for source in sources]
     for path in paths:
         stores.check(path)
-    styles = [stores.absolute(style, here) for style in styles]
+    styles = [_absolute(style) for style in styles]
     for style in styles:
         stores.check(style)
         if not stores.scheme(style):
@@ -236,13 +248,13 @@ def _jobs(
         if not found:
             raise ImageError(f"{source}: there are no pictures; name a folder that contains pictures")
         pictures += found
-    return Jobs(of_pictures(pictures), here, settings, styles, template, allowed=None), None
+    return Jobs(of_pictures(pictures), "", settings, styles, template, allowed=None), None
 
 
 def _pool(scheduler: str | None, workers: int | None, engine: EngineArguments) -> tuple[pools.Pool, EngineArguments]:
     """Return the pool of workers, and the arguments of their engines, in which `threads` is set."""
     if os.path.isdir(engine.model):  # noqa: PTH112 (a `Path` raises for a name that is too long)
-        engine = replace(engine, model=stores.absolute(engine.model, os.getcwd()))  # noqa: PTH109
+        engine = replace(engine, model=_absolute(engine.model))
     if scheduler not in (None, "local"):
         if workers is not None:
             raise SettingsError(

@@ -357,6 +357,19 @@ def test_two_dots_after_a_link_mean_the_parent_of_the_folder_to_which_the_link_l
     assert content(folder / "out")["a.png"] == (tmp_path / "alone.png").read_bytes()
 
 
+@needs_posix
+def test_a_current_folder_that_has_been_deleted_is_an_error_in_one_line(style, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    done = run("batch", style, "--style", style, "-o", tmp_path / "out", *FAST)
+    assert done.exit_code == 2
+    assert done.stderr == (
+        "analogy: the current folder cannot be found (No such file or directory); change to another folder, and run "
+        "the command again\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("package", "extra", "sources", "options"),
     [
