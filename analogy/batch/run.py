@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable, Collection, Sequence
+import sqlite3
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError, wait
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,6 +48,19 @@ _POLL = 0.5
 """Time between two reports of progress while the first worker starts, in seconds."""
 
 
+@contextmanager
+def _index_as_output_error() -> Iterator[None]:
+    """Raise `OutputError` if an index of the jobs, which SQLite stores on disk, has no room."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise OutputError(
+            f"the temporary index of the jobs cannot be stored ({reason(error)}); free some disk space, or set TMPDIR "
+            "to a folder on another disk"
+        ) from error
+
+
+@_index_as_output_error()
 def run_batch(
     sources: Sequence[str],
     output: str,

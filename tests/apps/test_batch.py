@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -367,6 +368,18 @@ def test_a_current_folder_that_has_been_deleted_is_an_error_in_one_line(style, t
     assert done.stderr == (
         "analogy: the current folder cannot be found (No such file or directory); change to another folder, and run "
         "the command again\n"
+    )
+
+
+def test_a_disk_without_room_for_the_index_of_a_long_table_is_an_error_in_one_line(small_disk, tmp_path: Path) -> None:
+    table(tmp_path / "jobs.csv", *({"a": f"{number}.png", "b_prime": "style.png"} for number in range(30_000)))
+    command = [*COMMAND, "batch", tmp_path / "jobs.csv", "-o", tmp_path / "out"]
+    environment = os.environ | {"SQLITE_TMPDIR": str(small_disk)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "analogy: the temporary index of the jobs cannot be stored (database or disk is full); free some disk space, "
+        "or set TMPDIR to a folder on another disk\n"
     )
 
 
