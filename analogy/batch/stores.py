@@ -15,6 +15,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from glob import has_magic
 from pathlib import Path
 from typing import IO, Any
@@ -131,7 +132,10 @@ def write(path: str, content: bytes) -> None:
     The file appears only when it is complete, except in a store that renames files by copying them.
     """
     if not scheme(path):
-        make_folder(Path(path).parent)
+        target = Path(path)
+        if not target.parent.is_dir():
+            _prepare.cache_clear()
+        _prepare(target.parent)
         with atomic(path) as file:
             file.write(content)
         return
@@ -155,6 +159,12 @@ def write(path: str, content: bytes) -> None:
         raise OutputError(
             f"{path} cannot be written ({reason(error)}); check the address, and your permission to write there"
         ) from error
+
+
+@lru_cache(maxsize=256)
+def _prepare(folder: Path) -> None:
+    """Call `make_folder` once for each folder, since it lists the folder, which may be long."""
+    make_folder(folder)
 
 
 def names(root: str) -> Iterator[str]:

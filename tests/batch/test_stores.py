@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -184,6 +185,23 @@ def test_in_a_store_without_whole_objects_a_file_is_written_and_renamed(tmp_path
     stores.write(address, b"new content")
     assert target.read_bytes() == b"new content"
     assert stores.stamp(address) != before
+
+
+def test_many_results_in_a_folder_are_written_without_listing_it_each_time(tmp_path: Path, monkeypatch) -> None:
+    out, scan, scanned = tmp_path / "out", os.scandir, []
+
+    def counted(path: Any) -> Any:
+        scanned.append(Path(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", counted)
+    for name in "abc":
+        stores.write(str(out / name), b"x")
+    assert scanned == [out]
+    monkeypatch.undo()
+    shutil.rmtree(out)
+    stores.write(str(out / "d"), b"x")
+    assert [path.name for path in out.iterdir()] == ["d"]
 
 
 def test_a_store_that_cannot_be_listed_is_named_with_the_reason(tmp_path: Path, monkeypatch) -> None:
