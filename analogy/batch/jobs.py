@@ -233,12 +233,10 @@ class Jobs:
         name = cells.get("name", stems["a"])
         if isinstance(name, (list, dict)):
             raise SettingsError(f"name is {shown(name)}; it must be text")
-        fields = stems | {"number": number}
+        fields = stems | {"number": number, "name": str(name)}
         of_b = numbered("b", len(request.examples))
         made = {"ab": ["a_prime"], "ba": of_b, "both": ["a_prime", *of_b]}[request.settings.direction]
-        outputs = {
-            picture: inside(self._template.format_map(fields | {"name": name, "picture": picture})) for picture in made
-        }
+        outputs = {picture: inside(self._template.format_map(fields | {"picture": picture})) for picture in made}
         if len(set(outputs.values())) < len(made):
             raise OutputError(
                 f"the job makes {', '.join(made)}, which would all have the same name; put {{picture}} into --name, as "

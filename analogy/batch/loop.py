@@ -316,8 +316,10 @@ class Loop:
         It cannot if a picture is at an address or damaged. It does not try if the budget is
         infinite.
         """
+        if math.isinf(self._budget):
+            return 0.0
         sizes = [self._size(each.value) for each in job.request.inputs() if each.name in ("a", "b_prime")]
-        if math.isinf(self._budget) or None in sizes:
+        if None in sizes:
             return 0.0
         full = [size for size in sizes if size]
         working = [working_size(size, job.request.settings) for size in full]

@@ -22,6 +22,7 @@ import json
 import os
 import re
 import sqlite3
+import unicodedata
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -171,9 +172,14 @@ def _begins(line: bytes, fields: Any) -> bool:
     return b'{"analogy": "'.startswith(line)
 
 
+def is_visible(text: str) -> bool:
+    """Return whether all characters of a text are printable or spaces of any kind."""
+    return all(character.isprintable() or unicodedata.category(character) == "Zs" for character in text)
+
+
 def _is_name(name: Any) -> bool:
     """Return whether a value can be the name of a result."""
-    return isinstance(name, str) and name.isprintable()
+    return isinstance(name, str) and is_visible(name)
 
 
 def _is_sound(line: Mapping[str, Any]) -> bool:

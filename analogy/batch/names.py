@@ -6,12 +6,11 @@ import os
 import posixpath
 import re
 import string
-import unicodedata
 
 from ..errors import OutputError, reason, shown
 from ..files.places import folded
 from ..pictures.writing import WRITERS
-from .manifest import NAME, REPORT
+from .manifest import NAME, REPORT, is_visible
 
 FIELDS = ("name", "a", "b_prime", "number", "picture")
 """Names that a template can contain in braces."""
@@ -44,7 +43,7 @@ def inside(path: str) -> str:
     Raises `OutputError` for any other path.
     """
     parts = path.split("/")
-    if not _is_visible(path) or "\\" in path or re.match(r"[A-Za-z]:", path) or posixpath.isabs(path):
+    if not is_visible(path) or "\\" in path or re.match(r"[A-Za-z]:", path) or posixpath.isabs(path):
         raise OutputError(
             f"the result would be called {path!r}, which is not a valid path inside the folder for results; choose "
             "another name"
@@ -68,7 +67,7 @@ def as_part(stem: str) -> str:
     their bytes. They are control characters, bytes that are not text, backslashes, a dot at the
     beginning, and a colon after a single first letter, which would make the letter a drive.
     """
-    visible = "".join(c if _is_visible(c) and c != "\\" else _as_bytes(c) for c in stem)
+    visible = "".join(c if is_visible(c) and c != "\\" else _as_bytes(c) for c in stem)
     return re.sub(r"^\.|(?<=^[A-Za-z]):", lambda found: _as_bytes(found[0]), visible)
 
 
@@ -78,8 +77,3 @@ def _as_bytes(character: str) -> str:
         os.fsencode(character) if "\udc80" <= character <= "\udcff" else character.encode("utf-8", "surrogatepass")
     )
     return "".join(f"%{byte:02X}" for byte in content)
-
-
-def _is_visible(text: str) -> bool:
-    """Return whether all characters of a string are printable or spaces of any kind."""
-    return all(character.isprintable() or unicodedata.category(character) == "Zs" for character in text)

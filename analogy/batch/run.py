@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable, Collection, Sequence
+import sqlite3
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError, wait
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,6 +48,19 @@ _POLL = 0.5
 """Time between two reports of progress while the first worker starts, in seconds."""
 
 
+@contextmanager
+def _index_as_output_error() -> Iterator[None]:
+    """Raise `OutputError` if an index of the jobs, which SQLite stores on disk, has no room."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise OutputError(
+            f"the temporary index of the jobs cannot be stored ({reason(error)}); free some disk space, or set TMPDIR "
+            "to a folder on another disk"
+        ) from error
+
+
+@_index_as_output_error()
 def run_batch(
     sources: Sequence[str],
     output: str,
@@ -175,16 +189,30 @@ def _places(output: str, manifest: Path | None) -> tuple[str, Path]:
                 f"{output} is an address; also give --manifest PATH, a file on this machine that records the jobs"
             )
         stores.check(output)
-        return output.rstrip("/"), manifest.absolute()
+        return output.rstrip("/"), Path(_absolute(os.fspath(manifest)))
     if manifest is not None:
         raise OutputError(
             "--manifest is only for results at an address; leave it out, and the manifest is in the folder for results"
         )
-    folder = as_path(output).absolute()
+    root = _absolute(os.fspath(as_path(output)))
+    folder = Path(root)
     if is_picture_path(folder):
         raise OutputError(f"{output} is a picture, but a batch writes into a folder; use --name to set file names")
     refuse_a_film(folder)
-    return stores.absolute(output, os.getcwd()), folder / manifests.NAME  # noqa: PTH109
+    return root, folder / manifests.NAME
+
+
+def _absolute(path: str) -> str:
+    """Return a path of the command as an absolute path or an address.
+
+    Raises `SettingsError` if the current folder has been deleted.
+    """
+    try:
+        return stores.absolute(path, os.getcwd())  # noqa: PTH109
+    except FileNotFoundError as error:
+        raise SettingsError(
+            f"the current folder cannot be found ({reason(error)}); change to another folder, and run the command again"
+        ) from error
 
 
 def _jobs(
@@ -197,11 +225,10 @@ def _jobs(
     single: Collection[str],
 ) -> tuple[Jobs, str | None]:
     """Return the jobs, and the path or the address of their table (None if there is no table)."""
-    here = os.getcwd()  # noqa: PTH109
-    paths = [stores.absolute(source, here) for source in sources]
+    paths = [_absolute(source) for source in sources]
     for path in paths:
         stores.check(path)
-    styles = [stores.absolute(style, here) for style in styles]
+    styles = [_absolute(style) for style in styles]
     for style in styles:
         stores.check(style)
         if not stores.scheme(style):
@@ -235,13 +262,13 @@ def _jobs(
         if not found:
             raise ImageError(f"{source}: there are no pictures; name a folder that contains pictures")
         pictures += found
-    return Jobs(of_pictures(pictures), here, settings, styles, template, allowed=None), None
+    return Jobs(of_pictures(pictures), "", settings, styles, template, allowed=None), None
 
 
 def _pool(scheduler: str | None, workers: int | None, engine: EngineArguments) -> tuple[pools.Pool, EngineArguments]:
     """Return the pool of workers, and the arguments of their engines, in which `threads` is set."""
     if os.path.isdir(engine.model):  # noqa: PTH112 (a `Path` raises for a name that is too long)
-        engine = replace(engine, model=os.path.abspath(engine.model))  # noqa: PTH100
+        engine = replace(engine, model=_absolute(engine.model))
     if scheduler not in (None, "local"):
         if workers is not None:
             raise SettingsError(

@@ -15,6 +15,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from glob import has_magic
 from pathlib import Path
 from typing import IO, Any
@@ -65,8 +66,9 @@ def absolute(path: str, folder: str) -> str:
         if not path.startswith("/"):
             return f"{folder.rstrip('/')}/{path}"
         raise SettingsError(f"{path} is a path of this machine, but the table is at {folder}; give an address")
-    # A `Path` can remove ".." only by following links.
-    return os.path.abspath(os.path.join(folder, path))  # noqa: PTH100, PTH118
+    path = os.path.join(folder, path)  # noqa: PTH118
+    # After a symbolic link, ".." means the parent of the folder to which the link leads.
+    return path if os.pardir in path.split(os.sep) else os.path.normpath(path)  # noqa: PTH206
 
 
 def parent(path: str) -> str:
@@ -130,7 +132,10 @@ def write(path: str, content: bytes) -> None:
     The file appears only when it is complete, except in a store that renames files by copying them.
     """
     if not scheme(path):
-        make_folder(Path(path).parent)
+        target = Path(path)
+        if not target.parent.is_dir():
+            _prepare.cache_clear()
+        _prepare(target.parent)
         with atomic(path) as file:
             file.write(content)
         return
@@ -156,18 +161,28 @@ def write(path: str, content: bytes) -> None:
         ) from error
 
 
+@lru_cache(maxsize=256)
+def _prepare(folder: Path) -> None:
+    """Call `make_folder` once for each folder, since it lists the folder, which may be long."""
+    make_folder(folder)
+
+
 def names(root: str) -> Iterator[str]:
     """Yield the path of each file below a folder at an address, relative to that folder.
 
-    Raises `OSError` if the folder cannot be listed.
+    Raises `OutputError` if the folder cannot be listed.
     """
-    with _as_os_errors():
-        store, inner = _store(root)
-        try:
+    try:
+        with _as_os_errors():
+            store, inner = _store(root)
             found = store.find(inner)
-        except FileNotFoundError:
-            return
-        yield from (name[len(inner.rstrip("/")) + 1 :] for name in found)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(
+            f"{root} cannot be listed ({reason(error)}); check the address, and your permission to list it"
+        ) from error
+    yield from (name[len(inner.rstrip("/")) + 1 :] for name in found)
 
 
 def pictures(path: str) -> list[str]:

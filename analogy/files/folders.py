@@ -47,11 +47,10 @@ def _delete_abandoned(path: Path) -> None:
 
     If the folder belongs to an exchange that was killed, the function finishes the exchange first.
     """
-    is_folder = path.is_dir()
-    with temporary.claimed(path / temporary.LOCK if is_folder else path) as ours:
+    with temporary.claimed(path) as ours:
         if not ours:
             return
-        if not is_folder:
+        if not path.is_dir():
             path.unlink(missing_ok=True)
             return
         if is_under_way(path):

@@ -89,13 +89,16 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def claimed(lock: Path) -> Iterator[bool]:
+def claimed(path: Path) -> Iterator[bool]:
     """Lock a temporary file, or a temporary folder's lock file, during the block.
 
-    `lock` is the path of the file. Yields True if the file is locked now, and False if another run
-    has locked it, or if it cannot be opened. On a system without locks, the function deletes the
-    file instead, and yields False if that fails.
+    `path` is the path of the file or folder. Yields True if the file is locked now, and False if
+    another run has locked it, or if it cannot be opened. On a system without locks, the function
+    deletes the file instead, and yields False if that fails.
     """
+    # A run may have ended before it made its lock file. But a file that is gone has been renamed to
+    # its result, and must not appear again.
+    lock, mode = (path / LOCK, "ab") if path.is_dir() else (path, "r+b")
     if fcntl is None:
         try:
             lock.unlink(missing_ok=True)
@@ -105,7 +108,7 @@ def claimed(lock: Path) -> Iterator[bool]:
             yield True
         return
     try:
-        file = lock.open("ab")
+        file = lock.open(mode)
     except OSError:
         yield False
         return

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def run(*arguments: object) -> Result:
 
 
 def picture(path: Path, seed: int, size: tuple[int, int] = (48, 48)) -> Path:
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     small = rng.integers(0, 256, (6, 6, 3)).astype(np.uint8)
     Image.fromarray(small).resize(size[::-1], Image.Resampling.BICUBIC).save(path)
@@ -84,17 +85,17 @@ def test_a_folder_gets_one_style_and_the_same_command_again_does_nothing(photos,
 def test_pictures_with_odd_names_are_done_and_other_files_are_named(style, tmp_path: Path) -> None:
     folder, out = tmp_path / "trip [2024]", os.fsdecode(os.fsencode(tmp_path) + b"/out-\xe9")
     photo = picture(folder / "IMG [1].jpg", 1).read_bytes()
-    for name in (b"two.jfif", b"three.JPG_large", b"caf\xe9.png", b"two\nlines.jpg"):
+    for name in (b"two.jfif", b"three.JPG_large", b"caf\xe9.png", b"two\nlines.jpg", "3.45\u202fPM.png".encode()):
         (folder / os.fsdecode(name)).write_bytes(photo)
     (folder / "notes.txt").write_text("no picture")
     done = run("batch", folder, "--style", style, "-o", out, "--workers", 1, *FAST)
     assert (done.exit_code, done.stderr) == (
         0, f"analogy: {folder}: these are left out, as they are not pictures that can be read: notes.txt\n",
     )  # fmt: skip
-    assert "5 done" in done.stdout
-    names = ["IMG [1].png", "two.png", "three.png", "caf%E9.png", "two%0Alines.png"]
+    assert "6 done" in done.stdout
+    names = ["IMG [1].png", "two.png", "three.png", "caf%E9.png", "two%0Alines.png", "3.45\u202fPM.png"]
     assert sorted(content(Path(out))) == sorted(names)
-    assert "5 kept" in run("batch", folder, "--style", style, "-o", out, "--workers", 1, *FAST).stdout
+    assert "6 kept" in run("batch", folder, "--style", style, "-o", out, "--workers", 1, *FAST).stdout
     (folder / "notes.txt").unlink()
     pattern = run("batch", f"{folder}/*", "--style", style, "-o", tmp_path / "o", "--workers", 1, *FAST)
     assert (pattern.exit_code, pattern.stderr) == (0, "")
@@ -337,6 +338,49 @@ def test_a_batch_into_the_folder_of_its_pictures_is_refused_even_through_a_link(
     done = run("batch", tmp_path / "photos", "--style", style, "-o", tmp_path / "link", "--name", "{name}.jpg", *FAST)
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
     assert "is also the folder for results" in done.stderr
+
+
+@needs_posix
+def test_two_dots_after_a_link_mean_the_parent_of_the_folder_to_which_the_link_leads(style, tmp_path: Path) -> None:
+    """Name the table, its photo and the folder for results by such paths."""
+    folder = tmp_path / "deep"
+    photo = picture(folder / "photos" / "a.png", 1)
+    picture(tmp_path / "photos" / "a.png", 2)
+    (folder / "tables").mkdir()
+    (tmp_path / "link").symlink_to("deep/tables")
+    table(folder / "tables" / "jobs.csv", {"a": "../photos/a.png", "b_prime": str(style)})
+    done = run("batch", tmp_path / "link" / "jobs.csv", "-o", tmp_path / "link" / ".." / "out", "--workers", 1, *FAST)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["a.png", "batch.jsonl", "report.html"]
+    Engine(device="cpu", threads=1).transfer(photo, style, "fast", search_iterations=1, direction="ab").save(
+        tmp_path / "alone.png"
+    )
+    assert content(folder / "out")["a.png"] == (tmp_path / "alone.png").read_bytes()
+
+
+@needs_posix
+def test_a_current_folder_that_has_been_deleted_is_an_error_in_one_line(style, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    done = run("batch", style, "--style", style, "-o", tmp_path / "out", *FAST)
+    assert done.exit_code == 2
+    assert done.stderr == (
+        "analogy: the current folder cannot be found (No such file or directory); change to another folder, and run "
+        "the command again\n"
+    )
+
+
+def test_a_disk_without_room_for_the_index_of_a_long_table_is_an_error_in_one_line(small_disk, tmp_path: Path) -> None:
+    table(tmp_path / "jobs.csv", *({"a": f"{number}.png", "b_prime": "style.png"} for number in range(30_000)))
+    command = [*COMMAND, "batch", tmp_path / "jobs.csv", "-o", tmp_path / "out"]
+    environment = os.environ | {"SQLITE_TMPDIR": str(small_disk)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "analogy: the temporary index of the jobs cannot be stored (database or disk is full); free some disk space, "
+        "or set TMPDIR to a folder on another disk\n"
+    )
 
 
 @pytest.mark.parametrize(

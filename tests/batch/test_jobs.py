@@ -13,13 +13,14 @@ import pytest
 
 from analogy import OutputError, Settings, SettingsError
 from analogy.batch import jobs, tables
+from analogy.batch.names import TEMPLATE
 from analogy.request import Request
 
 SETTINGS = Settings(direction="ab")
 
 
-def of_table(path: Path) -> jobs.Jobs:
-    return jobs.Jobs(tables.of_table(str(path)), str(path.parent), SETTINGS, ["/style.png"])
+def of_table(path: Path, template: str = TEMPLATE) -> jobs.Jobs:
+    return jobs.Jobs(tables.of_table(str(path)), str(path.parent), SETTINGS, ["/style.png"], template)
 
 
 def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
@@ -265,6 +266,12 @@ def test_a_parquet_table_of_lists_or_of_a_huge_column_is_refused_before_a_row_is
         SettingsError, match=r"x.parquet: the column 'a' has 0 MB in one group of rows; write the table"
     ):
         list(of_table(path))
+
+
+def test_a_name_that_is_a_number_is_text_in_the_template(tmp_path: Path) -> None:
+    (tmp_path / "jobs.jsonl").write_text('{"a": "p.png", "name": 1234.5}\n{"a": "p.png", "name": 67}')
+    batch = of_table(tmp_path / "jobs.jsonl", template="{name:.3}.png")
+    assert [job.name for job in batch] == ["123.png", "67.png"]
 
 
 NAMES = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import threading
@@ -112,6 +113,14 @@ def test_running_jobs_fit_into_the_memory_together(tmp_path: Path, monkeypatch) 
         most = 0
         assert run(jobs(*names, a=str(picture)), in_threads(4), tmp_path / str(expected), budget).done == 12
         assert most == expected
+
+
+def test_without_a_budget_no_picture_is_opened(tmp_path: Path, monkeypatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(loop, "picture_size", opened.append)
+    monkeypatch.setattr(loop, "do", done)
+    assert run(jobs("x.png"), in_threads(1), tmp_path, math.inf).done == 1
+    assert opened == []
 
 
 def test_a_job_without_enough_memory_runs_again_alone(tmp_path: Path, monkeypatch) -> None:

@@ -11,6 +11,7 @@ import pytest
 from analogy import OutputError
 from analogy.batch import manifest as manifest_module
 from analogy.batch.manifest import Manifest
+from analogy.batch.names import inside
 
 RUN = {"analogy": "0.1.0", "run": "2030-01-31T12:00:00+00:00", "model_sha256": "", "settings": {}}
 
@@ -45,6 +46,16 @@ def test_the_last_complete_line_of_a_job_counts(tmp_path: Path) -> None:
     path.write_bytes(whole)
     with Manifest(path) as manifest:
         assert manifest.known("a") == line("a", "failed", seconds=2)
+
+
+@pytest.mark.parametrize("space", ["\u00a0", "\u202f", "\u3000"], ids=ascii)
+def test_a_result_belongs_to_the_batch_whatever_spaces_are_in_its_name(tmp_path: Path, space: str) -> None:
+    name = inside(f"at{space}noon.png")
+    with Manifest(tmp_path / "batch.jsonl") as manifest:
+        manifest.append(RUN)
+        manifest.append(line(name))
+        assert manifest.owns(name)
+        assert manifest.known(name) == line(name)
 
 
 def test_a_line_that_is_too_long_is_skipped(tmp_path: Path) -> None:

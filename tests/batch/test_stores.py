@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -185,11 +187,40 @@ def test_in_a_store_without_whole_objects_a_file_is_written_and_renamed(tmp_path
     assert stores.stamp(address) != before
 
 
+def test_many_results_in_a_folder_are_written_without_listing_it_each_time(tmp_path: Path, monkeypatch) -> None:
+    out, scan, scanned = tmp_path / "out", os.scandir, []
+
+    def counted(path: Any) -> Any:
+        scanned.append(Path(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", counted)
+    for name in "abc":
+        stores.write(str(out / name), b"x")
+    assert scanned == [out]
+    monkeypatch.undo()
+    shutil.rmtree(out)
+    stores.write(str(out / "d"), b"x")
+    assert [path.name for path in out.iterdir()] == ["d"]
+
+
+def test_a_store_that_cannot_be_listed_is_named_with_the_reason(tmp_path: Path, monkeypatch) -> None:
+    local = pytest.importorskip("fsspec.implementations.local", reason="needs the extra remote").LocalFileSystem
+
+    def forbidden(self: Any, path: str) -> None:
+        raise PermissionError(errno.EACCES, "Forbidden")
+
+    monkeypatch.setattr(local, "find", forbidden)
+    with pytest.raises(OutputError, match=r"^local://.* cannot be listed \(Forbidden\); check the address"):
+        list(stores.names(f"local://{tmp_path}"))
+
+
 @pytest.mark.parametrize(
     ("path", "folder", "expected"),
     [
         ("a.png", "/photos", "/photos/a.png"),
-        ("../a.png", "/photos/x", "/photos/a.png"),
+        ("./x//a.png", "/photos", "/photos/x/a.png"),
+        ("../a.png", "/photos/x", "/photos/x/../a.png"),
         ("/b/a.png", "/photos", "/b/a.png"),
         ("file:///b/a%20b.png", "/photos", "/b/a b.png"),
         ("S3://b/a.png", "/photos", "S3://b/a.png"),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from analogy.errors import OutputError
-from analogy.files import folders
+from analogy.files import folders, temporary
 from analogy.files.atomic import atomic
 from analogy.files.folders import checksums, make_folder, replacing
 from analogy.files.manifests import MANIFEST
@@ -217,6 +217,19 @@ with replacing(Path({str(tmp_path)!r})) as new, atomic(Path({str(tmp_path)!r}) /
         assert not left & set(tmp_path.iterdir())
         (new / MANIFEST).write_text("{}")
     assert contents(tmp_path) == {"y.png": "whole"}
+
+
+@posix
+def test_a_temporary_file_that_is_renamed_while_the_next_run_looks_at_it_does_not_appear_again(tmp_path: Path) -> None:
+    with temporary.claimed(tmp_path / f".analogy-{'0' * 32}.tmp") as ours:
+        assert not ours
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_temporary_folder_that_a_killed_run_left_before_it_made_the_lock_is_deleted(tmp_path: Path) -> None:
+    (tmp_path / f".analogy-{'0' * 32}.tmp").mkdir()
+    make_folder(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 @posix

@@ -12,11 +12,13 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, File, Form, HTTPException, Request
 from fastapi import Path as PathParameter
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from ...settings import PRESET_HELP, PRESET_TITLES, PRESETS, Settings
 from ...version import __version__
@@ -28,6 +30,7 @@ from .forms import (
     MOST_FIELD_BYTES,
     MOST_FIELDS,
     MOST_FILES,
+    NO_ROOM,
     Format,
     JobForm,
     TransferForm,
@@ -215,6 +218,12 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         form = TransferForm if str(request.scope["path"]).endswith("/v1/transfer") else JobForm
         return JSONResponse({"detail": in_one_line(error.errors()[0], list(form.model_fields))}, 422)
+
+    @app.exception_handler(StarletteHTTPException)
+    async def refused(request: Request, error: StarletteHTTPException) -> Response:
+        if isinstance(error.__cause__, OSError):  # FastAPI, which could not store a picture, blames the form
+            error = HTTPException(503, NO_ROOM)
+        return await http_exception_handler(request, error)
 
     @app.post(
         "/v1/transfer",

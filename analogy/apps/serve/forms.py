@@ -33,6 +33,8 @@ MOST_FIELDS = 32
 """Largest accepted number of fields in a form that are not pictures."""
 MOST_FIELD_BYTES = 1 << 17
 """Largest accepted size of a field that is not a picture, in bytes."""
+NO_ROOM = "the service cannot store the pictures; its disk may be full, so try again later"
+"""Error for a request whose pictures cannot be written."""
 
 
 def _of_setting(setting: dataclasses.Field[Any]) -> tuple[Any, None]:
@@ -146,16 +148,18 @@ class RequestForm(create_model("_Fields", **_SETTINGS, **_INPUTS)):  # type: ign
         HTTPException
             With status 422 if a field is wrong, and with 503 if the pictures cannot be written.
         """
-        job = jobs.new(self.request(direction), **options)
+        request = self.request(direction)
         try:
-            for each in job.order.request.inputs():
-                picture = self.pictures[each.name][each.place]
-                await asyncio.to_thread(_write, picture.file, job.folder / "in" / each.value)
+            job = jobs.new(request, **options)
+            try:
+                for each in request.inputs():
+                    picture = self.pictures[each.name][each.place]
+                    await asyncio.to_thread(_write, picture.file, job.folder / "in" / each.value)
+            except OSError:
+                shutil.rmtree(job.folder, ignore_errors=True)
+                raise
         except OSError:
-            shutil.rmtree(job.folder, ignore_errors=True)
-            raise HTTPException(
-                503, "the service cannot store the pictures; its disk may be full, so try again later"
-            ) from None
+            raise HTTPException(503, NO_ROOM) from None
         return job
 
 

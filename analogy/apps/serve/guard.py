@@ -43,7 +43,7 @@ _HEADERS = {
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # with "no-referrer", a browser sends the form of `/sign-in` with `Origin: null`
     "x-content-type-options": "nosniff",
 }
 

@@ -119,11 +119,16 @@ class Jobs:
         """Return a new job with empty folders `in` and `out`.
 
         Clients cannot ask about it before it is passed to `add`. See `Order` for the parameters.
+        Raises `OSError`, and leaves no folder, if a folder cannot be made.
         """
         id = secrets.token_urlsafe(16)
         job = Job(Order(id, str(self.folder / id), request, flow, format))
-        for name in ("in", "out"):
-            (job.folder / name).mkdir(parents=True)
+        try:
+            for name in ("in", "out"):
+                (job.folder / name).mkdir(parents=True)
+        except OSError:
+            shutil.rmtree(job.folder, ignore_errors=True)
+            raise
         return job
 
     def add(self, job: Job) -> None:

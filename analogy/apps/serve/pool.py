@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Any
 
 from ...engine_arguments import EngineArguments
-from ...errors import ModelError, counted
+from ...errors import ModelError, counted, reason
 from . import worker
 from .jobs import Job, Jobs, State
 from .limits import Limits
@@ -29,16 +29,21 @@ _spawn = multiprocessing.get_context("spawn")
 
 ENDING = "the service is being shut down; try again later"
 """Error for a job that the service drops or refuses because it is ending."""
+_CURE = "close other programs, or use fewer --workers, and start the service again"
+"""End of the error if no worker can start."""
 CANCEL_GRACE_SECONDS = 5.0
 """Seconds that a worker is given to stop a cancelled job before its process is killed."""
 _READING = "reading"
 """Stage in which the pictures of a job are decoded."""
-_SLOWEST_START = 30.0
-"""Longest time between two attempts to start a worker, in seconds."""
+_SHORTEST_WAIT, _LONGEST_WAIT = 2.0, 30.0
+"""Shortest and longest time between two attempts to start a worker, in seconds."""
 
 
 class _Worker:
-    """Worker process with the pipe to it and its current job."""
+    """Worker process with the pipe to it and its current job.
+
+    Raises `OSError` or `RuntimeError` if the system permits no further file, process or thread.
+    """
 
     def __init__(self, pool: Pool):
         ours, theirs = _spawn.Pipe()
@@ -52,8 +57,6 @@ class _Worker:
         """HTTP status of the error `why`."""
         arguments = (theirs, pool.engine, pool.limits.worker_bytes)
         self.process = _spawn.Process(target=worker.run, args=arguments, daemon=True, name="analogy-worker")
-        self.process.start()
-        theirs.close()
         loop = asyncio.get_running_loop()
 
         def listen() -> None:
@@ -64,7 +67,15 @@ class _Worker:
                 self.process.join()
                 loop.call_soon_threadsafe(pool.on_end, self)
 
-        threading.Thread(target=listen, daemon=True, name="analogy-worker").start()
+        try:
+            self.process.start()
+            threading.Thread(target=listen, daemon=True, name="analogy-worker").start()
+        except (OSError, RuntimeError):
+            self.end("")
+            ours.close()
+            raise
+        finally:
+            theirs.close()
 
     def send(self, *message: Any) -> None:
         """Send a message to the process, unless it has ended."""
@@ -74,7 +85,8 @@ class _Worker:
     def end(self, why: str, status: int = 500) -> None:
         """Kill the process, and let its job fail with the error `why` and this HTTP status."""
         self.why, self.status = why, status
-        worker.end_at_once(self.process.pid or 0)
+        if self.process.pid is not None:
+            worker.end_at_once(self.process.pid)
 
 
 class Pool:
@@ -104,7 +116,8 @@ class Pool:
         """Number of jobs that were dropped because the service ended."""
         self._queue: deque[Job] = deque()
         self._workers: list[_Worker] = []
-        self._failures = 0
+        self._wait = _SHORTEST_WAIT
+        """Seconds until the next attempt to start a worker, if it does not start."""
         self._first_ready: asyncio.Future[None] | None = None
         """Future that succeeds when a worker is ready, and fails if a worker ends before that."""
         self._seconds = 1.0
@@ -116,8 +129,11 @@ class Pool:
         Raises `ModelError` if a worker fails to start before any worker is ready.
         """
         self._first_ready = asyncio.get_running_loop().create_future()
-        for _ in range(self.limits.workers):
-            self._workers.append(_Worker(self))
+        try:
+            for _ in range(self.limits.workers):
+                self._workers.append(_Worker(self))
+        except (OSError, RuntimeError) as error:
+            raise ModelError(f"a worker cannot be started ({reason(error)}); {_CURE}") from error
         await self._first_ready
 
     @property
@@ -204,7 +220,7 @@ class Pool:
         """Handle a message of a worker."""
         kind, *content = message
         if kind == "ready":
-            own.ready, self._failures = True, 0
+            own.ready, self._wait = True, _SHORTEST_WAIT
             if self._first_ready and not self._first_ready.done():
                 _log.info("the model %s is loaded and computes on %s", *content)
                 self._first_ready.set_result(None)
@@ -249,26 +265,29 @@ class Pool:
             return
         self._workers.remove(own)
         if self._first_ready and not self._first_ready.done():
-            ended = (
-                f"the worker ended while it was starting (exit code {code}); close other programs, or "
-                "use fewer --workers, and start the service again"
-            )
+            ended = f"the worker ended while it was starting (exit code {code}); {_CURE}"
             self._first_ready.set_exception(ModelError(own.why or ended))
             return
         self.metrics.restarts.inc()
         if own.ready:
             self._replace()
         else:
-            self._failures += 1
-            wait = min(_SLOWEST_START, 2.0**self._failures)
-            why = own.why or f"exit code {code}"
-            _log.warning("a worker did not start (%s); the service tries again in %s", why, counted(wait, "second"))
-            asyncio.get_running_loop().call_later(wait, self._replace)
+            self._replace_later(own.why or f"exit code {code}")
 
     def _replace(self) -> None:
-        """Start a worker, unless the service is ending."""
-        if not self.closing:
+        """Start a worker, unless the service is ending. If that fails, try again later."""
+        if self.closing:
+            return
+        try:
             self._workers.append(_Worker(self))
+        except (OSError, RuntimeError) as error:
+            self._replace_later(reason(error))
+
+    def _replace_later(self, why: str) -> None:
+        """Log why a worker did not start, and start another one after a while."""
+        wait, self._wait = self._wait, min(_LONGEST_WAIT, 2 * self._wait)
+        _log.warning("a worker did not start (%s); the service tries again in %s", why, counted(wait, "second"))
+        asyncio.get_running_loop().call_later(wait, self._replace)
 
     def _dispatch(self) -> None:
         """Give waiting jobs to idle workers."""

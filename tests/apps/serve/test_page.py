@@ -275,6 +275,44 @@ def test_how_much_of_the_painting_to_use_goes_with_the_job(visit) -> None:
     assert (record["settings"]["uniformity"], record["settings"]["ratio"]) == (0.4, 0.5)
 
 
+def test_a_result_is_not_shown_beside_pictures_that_it_was_not_made_from(visit) -> None:
+    page = visit()
+    give(page, png(64, 64), png(64, 64, 1))
+    page.evaluate("""() => {
+        const asked = window.fetch, held = new Promise((resolve) => { window.release = resolve; });
+        window.fetch = async (address, options) => {
+            if (String(address).includes("/files/")) await held;
+            return asked(address, options);
+        };
+    }""")
+    page.locator("#start").click()
+    made = page.locator("#place-a-prime img")
+    page.locator("#place-a-prime img[src*='level_1']").wait_for()
+    choose(page, "#file-a", png(32, 32, 2))
+    sync_api.expect(made).to_be_hidden()
+    page.evaluate("window.release()")
+    sync_api.expect(page.locator("#said")).to_contain_text("The result is below")
+    sync_api.expect(made).to_be_hidden()
+    sync_api.expect(page.locator("#results")).to_be_hidden()
+    entry = page.locator("#made button")
+    sync_api.expect(entry).not_to_have_attribute("aria-current", "true")
+    entry.click()
+    sync_api.expect(entry).to_have_attribute("aria-current", "true")
+    assert page.locator("#place-a img").evaluate("image => image.naturalWidth") == 64
+    sync_api.expect(made).to_have_attribute("src", BLOB)
+
+
+def test_after_a_cancelled_job_no_result_of_other_pictures_is_shown(visit) -> None:
+    page = visit()
+    give(page, png(32, 32), png(32, 32, 1))
+    make(page)
+    start_long_job(page)
+    page.get_by_role("button", name="Cancel").click()
+    sync_api.expect(page.locator("#said")).to_have_text("Cancelled.")
+    for place in ("a-prime", "b"):
+        sync_api.expect(page.locator(f"#place-{place} img")).to_be_hidden()
+
+
 def start_long_job(page) -> None:
     """Start a job that takes minutes, and wait for the picture of its first level."""
     give(page, png(512, 512), png(512, 512, 1))
@@ -390,6 +428,20 @@ def test_the_page_works_under_a_path_of_a_proxy(visit, serve) -> None:
     page.get_by_role("link", name="POST /v1/transfer").click()
     page.close()  # otherwise the page could request its icon after the end of the service
     assert all(url.startswith((f"{own.url}/tools/analogy/", "blob:", "data:")) for url in asked)
+
+
+def test_a_user_who_enters_the_token_gets_to_the_page(visit, serve) -> None:
+    own = serve(token="open sesame")
+    page = visit(own.url)
+    assert page.url == f"{own.url}/sign-in"
+    page.get_by_label("Token of this service").fill("guess")
+    page.get_by_role("button", name="Sign in").click()
+    sync_api.expect(page.get_by_role("alert")).to_contain_text("This is not the token of this service")
+    page.get_by_label("Token of this service").fill("open sesame")
+    page.get_by_role("button", name="Sign in").click()
+    give(page, png(32, 32), png(32, 32))
+    assert page.url == f"{own.url}/"
+    page.close()  # otherwise the page could request its icon after the end of the service
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

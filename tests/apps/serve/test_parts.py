@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import multiprocessing
 import os
 import socket
+import subprocess
+import sys
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from analogy.apps.serve import pool as pool_module
 from analogy.apps.serve.answers import JobFile
 from analogy.apps.serve.jobs import Jobs
 from analogy.apps.serve.limits import Limits
@@ -23,7 +28,7 @@ from analogy.apps.serve.orders import Order
 from analogy.apps.serve.pool import Pool
 from analogy.apps.serve.server import Server
 from analogy.engine_arguments import EngineArguments
-from analogy.errors import ModelError
+from analogy.errors import ModelError, reason
 from analogy.networks.models import DEFAULT, locate
 from analogy.request import Request
 from analogy.settings import Settings
@@ -222,6 +227,60 @@ def test_a_worker_that_is_killed_while_it_starts_is_an_error_that_says_what_to_d
         pool.stop()
 
     run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("part", "error"),
+    [
+        (multiprocessing.get_context("spawn").Process, OSError(errno.EAGAIN, "Resource temporarily unavailable")),
+        (threading.Thread, RuntimeError("can't start new thread")),
+    ],
+    ids=["process", "thread"],
+)
+def test_a_worker_that_cannot_be_replaced_at_once_is_replaced_later(
+    tmp_path: Path, monkeypatch, caplog, part: Any, error: Exception
+) -> None:
+    start, refused = part.start, 0
+
+    def refuse_twice(self: Any) -> None:
+        nonlocal refused
+        if self.name == "analogy-worker" and (refused := refused + 1) <= 2:
+            raise error
+        start(self)
+
+    async def scenario() -> None:
+        limits = Limits()
+        monkeypatch.setattr(pool_module, "_SHORTEST_WAIT", 0.1)
+        pool = Pool(Jobs(tmp_path, limits), limits, EngineArguments(str(locate(DEFAULT)), "cpu", 1), Metrics())
+        try:
+            await pool.start()
+            monkeypatch.setattr(part, "start", refuse_twice)
+            [child] = multiprocessing.active_children()
+            child.kill()
+            while pool.ready:
+                await asyncio.sleep(0.01)
+            while not pool.ready:
+                await asyncio.sleep(0.01)
+            assert len(multiprocessing.active_children()) == 1
+        finally:
+            pool.stop()
+            await asyncio.sleep(0.1)
+
+    run(scenario)
+    waits = [record.message for record in caplog.records if "did not start" in record.message]
+    words = f"a worker did not start ({reason(error)}); the service tries again in"
+    assert waits == [f"{words} 0.1 seconds", f"{words} 0.2 seconds"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the open files of a process")
+def test_a_service_that_can_start_no_worker_ends_with_one_line() -> None:
+    command = [sys.executable, "-m", "analogy", "serve", "--port", "0", "--workers", "64"]
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -n 40; exec "$@"', "sh", *command], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert "cannot be started (Too many open files); close other programs, or use fewer --workers" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def answered(

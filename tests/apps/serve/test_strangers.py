@@ -17,10 +17,11 @@ import numpy as np
 import psutil
 import pytest
 import requests
-from conftest import LONG, Service, png, wait_for
+from conftest import LONG, SMALL, Service, png, wait_for
 from PIL import Image
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limits, signals and owners")
+NO_ROOM = "the service cannot store the pictures; its disk may be full, so try again later"
 HEAD = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
 
 
@@ -195,6 +196,34 @@ def test_an_upload_that_ends_while_the_service_ends_is_answered_503(serve) -> No
     assert own.process.poll() is None  # the answer comes at once, and not only after the other job is dropped
     assert own.process.wait(30) == 128 + signal.SIGTERM
     own.close()
+    assert "Traceback" not in own.log
+
+
+@POSIX
+@pytest.mark.parametrize("side", [250, 1000])
+def test_pictures_for_which_the_disk_has_no_room_are_answered_503(small_disk: Path, side: int) -> None:
+    """Send a picture that Starlette keeps in memory, and one of over 1 MB, which it writes."""
+    own = Service(folder=small_disk)
+    try:
+        for path in ("/v1/transfer", "/v1/jobs"):
+            answer = own.post(path, png(side, side), png(32, 32))
+            assert (answer.status_code, answer.json()["detail"]) == (503, NO_ROOM)
+        own.until(own.begin(png(32, 32), png(32, 32), SMALL | {"direction": "ab"}), "done")
+    finally:
+        own.close()
+    assert "Traceback" not in own.log
+
+
+def test_a_job_whose_folder_cannot_be_made_is_answered_503(serve) -> None:
+    own = serve()
+    [folder] = own.folder.glob("analogy-serve-*/.analogy-*.tmp")
+    folder.rename(own.folder / "away")
+    folder.touch()
+    answer = own.post("/v1/jobs", png(32, 32), png(32, 32))
+    assert (answer.status_code, answer.json()["detail"]) == (503, NO_ROOM)
+    folder.unlink()
+    (own.folder / "away").rename(folder)
+    own.until(own.begin(png(32, 32), png(32, 32)), "done")
     assert "Traceback" not in own.log
 
 

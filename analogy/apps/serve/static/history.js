@@ -16,9 +16,9 @@ export class History {
     for (const old of this.entries.splice(MOST)) {
       for (const picture of [old.aPrime, ...old.bs]) if (picture) URL.revokeObjectURL(picture.url);
     }
-    this.show(entry);
   }
 
+  /** Show all entries, and mark the entry `current`, if it is not null. */
   show(current) {
     document.getElementById("history").hidden = false;
     list.replaceChildren(...this.entries.map((entry) => {

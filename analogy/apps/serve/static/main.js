@@ -69,9 +69,8 @@ function given(place) {
       fail(`${called(blob, place.words)} has ${(pixels / 1e6).toFixed(1)} megapixels, and this service allows at most ${limits.input_pixels / 1e6}; make the picture smaller`);
     }
   }
-  const made = $(place === places[0] ? "place-a-prime" : "place-b");
-  show(made, []);
-  shape(made, place.pictures);
+  shape($(place === places[0] ? "place-a-prime" : "place-b"), place.pictures);
+  for (const id of ["place-a-prime", "place-b"]) show($(id), []);
   $("results").hidden = true;
   ready();
   const [[a], examples] = places.map((each) => each.pictures);
@@ -133,11 +132,11 @@ async function start() {
     }
     const job = await service.begin(pictures, fields);
     busy(job.id);
-    const last = await service.follow(job.id, (state) => progress(state, a, examples[0]));
+    const last = await service.follow(job.id, (state) => progress(state, { a, examples }));
     if (last.state === "failed") throw new Error(last.error);
     if (last.state === "cancelled") {
       say("Cancelled.");
-      if (current) display(current); else restore();
+      restore();
     } else {
       await finish(last, { a, examples, values, words: [settings.describe(values), ...guided].join(", ") });
     }
@@ -154,18 +153,18 @@ function busy(id) {
   $("cancel").hidden = !id;
   $("progress").hidden = id === null;
   $("example").hidden = id !== null;
-  if (id === "") progress({ state: "queued", stage: "", done: 0, ahead: 0, levels: {} });
+  if (id === "") progress({ state: "queued", stage: "", done: 0, ahead: 0, levels: {} }, null);
   ready();
 }
 
-/** Show the progress of a job, and the picture of its newest level. */
-function progress(job, a, example) {
+/** Show the progress of a job and, if the places still show its pictures, the picture of its newest level. */
+function progress(job, pictures) {
   $("bar").value = job.done;
   $("stage-name").textContent = job.state === "queued" ? (job.ahead ? `waiting for ${job.ahead} other ${job.ahead === 1 ? "job" : "jobs"}` : "waiting") : job.stage;
   const level = Object.keys(job.levels).map(Number).sort()[0];
-  if (!level || progress.shown === job.levels[level]) return;
+  if (!level || progress.shown === job.levels[level] || !has(pictures)) return;
   progress.shown = job.levels[level];
-  const onlyB = job.settings.direction === "ba", like = onlyB ? example : a, place = $(onlyB ? "place-b" : "place-a-prime");
+  const onlyB = job.settings.direction === "ba", like = onlyB ? pictures.examples[0] : pictures.a, place = $(onlyB ? "place-b" : "place-a-prime");
   show(place, [{ ...like, url: job.levels[level] }]);
   if (level === 5) {
     const forming = { key: "forming", name: onlyB ? "B, forming" : "A′, forming", ...like, url: job.levels[level] };
@@ -185,7 +184,7 @@ function restore() {
   if (!$("work").hidden) choose("pins");
 }
 
-/** Fetch the results of a job that is done, add them to the history, and show them. */
+/** Fetch the results of a job that is done, add them to the history, and show them if the places still show its pictures. */
 async function finish(job, made) {
   const fetched = async (name) => (job.files[name] ? opened(await service.file(job.files[name])) : null);
   const flow = async (name) => (job.files[name] ? parseFlo(await (await service.file(job.files[name])).arrayBuffer()) : null);
@@ -193,8 +192,14 @@ async function finish(job, made) {
   const [aPrime, ab, ba, ...bs] = await Promise.all([fetched("a_prime.png"), flow("flow_ab.flo"), flow("flow_ba.flo"), ...names.map(fetched)]);
   const entry = { ...made, number: ++number, aPrime, bs: bs.filter(Boolean), fields: [ab, ba], files: job.files, seconds: job.seconds, settings: job.settings };
   history.add(entry);
-  display(entry);
-  say(`Done in ${job.seconds.toFixed(1)} seconds.`);
+  const words = `Done in ${job.seconds.toFixed(1)} seconds.`;
+  if (has(entry)) {
+    display(entry);
+    say(words);
+  } else {
+    history.show(null);
+    say(`${words} The result is below, under “Results of this session”, since you have changed the pictures.`);
+  }
 }
 
 /** Show a result in all views. */
