@@ -29,10 +29,8 @@ class _EchoHandler(logging.Handler):
     """Log handler that writes each message of the library as a line to standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        from tqdm import tqdm
-
         # tqdm clears a progress bar before the line is written, and draws the bar again below it.
-        with suppress(OSError, ValueError), tqdm.external_write_mode(file=sys.stderr):
+        with suppress(OSError, ValueError), streams.bars().external_write_mode(file=sys.stderr):
             complain(f"analogy: {printable(record.getMessage())}")
 
 
@@ -79,7 +77,8 @@ def main() -> NoReturn:
     streams.prepare()
     code = BAD_INPUT
     try:
-        cli.main(prog_name="analogy", standalone_mode=False)
+        # On Windows, click would expand patterns in every argument, even in the name of a result.
+        cli.main(prog_name="analogy", standalone_mode=False, windows_expand_args=False)
         code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1

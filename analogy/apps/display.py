@@ -15,7 +15,7 @@ import click
 
 from ..progress import Progress
 from . import process
-from .streams import give_up, libraries_kept_silent
+from .streams import bars, give_up, libraries_kept_silent
 
 _WIDE = "{desc:9} {bar} {percentage:3.0f}%  {elapsed}, {remaining} left"
 _NARROW = "{percentage:3.0f}%  {desc}"
@@ -98,8 +98,7 @@ class Display:
             self._bar.refresh()
 
     def _begin(self) -> None:
-        from tqdm import tqdm
-
+        tqdm = bars()
         tqdm.monitor_interval = 0  # `_beat` redraws the bar, so tqdm's own thread is not needed
         hidden = True if self.quiet else None  # None lets tqdm hide the bar unless standard error is a terminal
         self._bar = tqdm(

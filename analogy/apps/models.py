@@ -11,6 +11,7 @@ from ..errors import ModelError, printable
 from ..networks.cards import read_card
 from ..networks.models import DEFAULT, locate
 from .process import BAD_INPUT
+from .streams import bars
 
 
 @click.group()
@@ -65,13 +66,11 @@ def models_pull(name: str, source: Path | None, photos: Path | None) -> None:
     projection of the features onto fewer channels. The search compares the projected features, and
     finds better matches with them.
     """
-    from tqdm import tqdm
-
     from ..method.projection import list_photos
     from ..networks.pull import pull
 
     paths = list_photos(photos) if photos else []
-    with tqdm(unit="B", unit_scale=True, leave=False, disable=None) as bar:
+    with bars()(unit="B", unit_scale=True, leave=False, disable=None) as bar:
         folder = pull(name, source, progress=bar)
     if paths:
         project(folder, paths)
@@ -80,13 +79,11 @@ def models_pull(name: str, source: Path | None, photos: Path | None) -> None:
 
 def project(folder: Path, photos: list[Path]) -> None:
     """Compute a projection from photographs, add it to the model in `folder`, and show a bar."""
-    from tqdm import tqdm
-
     from ..backends import get_backend
     from ..method.features import Features
     from ..method.projection import add_projection
 
-    with tqdm(total=100, leave=False, disable=None, bar_format="{desc} {bar} {percentage:3.0f}%") as bar:
+    with bars()(total=100, leave=False, disable=None, bar_format="{desc} {bar} {percentage:3.0f}%") as bar:
         bar.set_description_str("projection")
         add_projection(
             Features(folder, get_backend()), photos, lambda progress: bar.update(round(100 * progress.done) - bar.n)

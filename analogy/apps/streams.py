@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,19 @@ def complain(line: str) -> None:
         sys.stderr.flush()
     except (OSError, ValueError):
         give_up(sys.stderr)
+
+
+@cache
+def bars() -> Any:
+    """Return tqdm's class of progress bars, whose lock is one for the threads of this process.
+
+    The usual lock is also for processes. Where new processes are not forked, as on macOS, Python
+    would report at the end that this lock has leaked.
+    """
+    from tqdm import tqdm
+
+    tqdm.set_lock(threading.RLock())
+    return tqdm
 
 
 @contextmanager

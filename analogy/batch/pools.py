@@ -32,6 +32,8 @@ _CLOSING_SECONDS = 10.0
 """Longest time that workers may take to delete their unfinished files at the end, in seconds."""
 _CONNECTING_SECONDS = 10.0
 """Longest time to wait for a scheduler, in seconds."""
+_MOST_AWAITED = 60
+"""Number of processes whose ends are awaited together; Windows allows 63."""
 _POLL_SECONDS = 2.0
 """Shortest time between two counts of the workers of a cluster, in seconds."""
 
@@ -178,7 +180,7 @@ class _Processes(Executor):
             for child in self._children:
                 child.terminate()  # repeatedly, since Python can lose the exception that a signal raises
             alive = [child.sentinel for child in self._children if child.is_alive()]
-            multiprocessing.connection.wait(alive, 0.2)
+            multiprocessing.connection.wait(alive[:_MOST_AWAITED], 0.2)
         for child in self._children if now else ():
             child.kill()
         for pool in self._pools:

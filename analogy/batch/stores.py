@@ -57,7 +57,9 @@ def absolute(path: str, folder: str) -> str:
     not show which server the file comes from.
     """
     if scheme(path) == "file":
-        path = unquote(path[7:])
+        from urllib.request import url2pathname  # the module takes long to load
+
+        path = url2pathname(path[7:])
     if scheme(path):
         if "::" in path:
             raise SettingsError(f"{path} is a chain of file systems; give the address of a single file")

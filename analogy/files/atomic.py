@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,10 @@ from typing import IO
 from ..errors import AnalogyError, OutputError, reason, shown
 from . import temporary
 from .inputs import is_address
+
+_WINDOWS = os.name == "nt"
+_PATIENCE_SECONDS = 1.0
+"""Longest time for which renaming is tried again on Windows, in seconds."""
 
 
 @contextmanager
@@ -39,13 +44,29 @@ def atomic(path: str | os.PathLike[str], complete: Callable[[Path], None] | None
                 yield file
             if complete is not None:
                 complete(made)
-            made.replace(path)
+            _replace(made, path)
     finally:
         if made is not None:
             with suppress(OSError):
                 made.unlink()
         if lock is not None:
             os.close(lock)
+
+
+def _replace(made: Path, path: Path) -> None:
+    """Rename `made` to `path`, and on Windows try for a second.
+
+    There, renaming fails while another program, such as a virus scanner, has the old file open.
+    """
+    ends = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            made.replace(path)
+            return
+        except PermissionError:
+            if not _WINDOWS or time.monotonic() > ends:
+                raise
+        time.sleep(0.05)
 
 
 @contextmanager
@@ -79,7 +100,8 @@ def _as_output_error(path: Path) -> Iterator[None]:
             f"{path} cannot be written: the folder '{path.parent}' does not exist; make it first"
         ) from error
     except PermissionError as error:
-        raise OutputError(f"{path} cannot be written: there is no permission; choose another folder") from error
+        also = ", or another program has the file open" if _WINDOWS else ""
+        raise OutputError(f"{path} cannot be written: there is no permission{also}; choose another folder") from error
     except (OSError, ValueError) as error:
         raise OutputError(f"{path} cannot be written ({reason(error)}); choose another place") from error
 

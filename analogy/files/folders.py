@@ -58,6 +58,8 @@ def _delete_abandoned(path: Path) -> None:
                 exchange(path.parent, path)
         if not is_under_way(path):
             temporary.remove_folder(path, None)
+    with suppress(OSError):
+        path.rmdir()  # NFS keeps the deleted lock file, and so the folder, until the file is closed
 
 
 @contextmanager

@@ -73,6 +73,8 @@ def remove_folder(path: Path, lock: IO[bytes] | None) -> None:
     shutil.rmtree(path, ignore_errors=True)
     if lock is not None:
         lock.close()
+        with suppress(OSError):
+            path.rmdir()  # NFS keeps a deleted file, and so its folder, until the file is closed
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -59,6 +60,8 @@ def find_frame(names: Sequence[str], files: Sequence[Path], name: int | str) -> 
     if len(files) == len(names):
         called = [each | {file.name, str(file)} for each, file in zip(called, files, strict=True)]
     found = [index for index, each in enumerate(called) if name in each]
+    if not found:  # macOS may store "ü" in a file's name as "u" with a mark, which looks the same
+        found = [index for index, each in enumerate(called) if _composed(name) in map(_composed, each)]
     if not found and name.isascii() and name.isdigit():
         numbers = _numbers(names) or [{str(index)} for index in range(len(names))]
         found = [index for index, each in enumerate(numbers) if _number(name) in each]
@@ -86,6 +89,11 @@ def _numbers(names: Sequence[str]) -> list[set[str]]:
         return [set(each[-1:]) for each in found] if all(found) else []
     differing = [place for place in range(len(found[0])) if len({each[place] for each in found}) > 1]
     return [{each[place] for place in differing} for each in found] if differing else []
+
+
+def _composed(name: str) -> str:
+    """Return a name in which each letter with a mark is one character, if Unicode has it."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _number(digits: str) -> str:

@@ -186,3 +186,16 @@ main()
     environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "1 True", done.stderr
+
+
+def test_nothing_is_said_of_a_lock_that_has_leaked_where_processes_are_not_forked(tmp_path) -> None:
+    code = """
+import multiprocessing, os
+multiprocessing.set_start_method("spawn")
+from analogy.apps.streams import bars
+with bars().external_write_mode():
+    pass
+os._exit(0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

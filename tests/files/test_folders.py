@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from analogy.errors import OutputError
+from analogy.files import atomic as atomic_module
 from analogy.files import folders, temporary
 from analogy.files.atomic import atomic
 from analogy.files.folders import checksums, make_folder, replacing
@@ -265,3 +266,43 @@ def test_a_folder_that_cannot_be_made_or_written_to_is_named(tmp_path: Path, mon
     monkeypatch.setattr(folders.os, "access", lambda path, mode: False)
     with pytest.raises(OutputError, match="no permission to write to the folder"):
         make_folder(tmp_path)
+
+
+@pytest.mark.parametrize("failures", [3, 10**9])
+def test_on_windows_a_file_that_another_program_has_open_is_replaced_when_it_is_closed(
+    tmp_path: Path, monkeypatch, failures: int
+) -> None:
+    replace, left = Path.replace, [failures]
+
+    def busy(made: Path, path: Path) -> Path:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise PermissionError(13, "The process cannot access the file")
+        return replace(made, path)
+
+    monkeypatch.setattr(atomic_module, "_WINDOWS", True)
+    monkeypatch.setattr(atomic_module, "_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(Path, "replace", busy)
+    if failures == 3:
+        with atomic(tmp_path / "x") as file:
+            file.write(b"new")
+        assert (tmp_path / "x").read_bytes() == b"new"
+    else:
+        with pytest.raises(OutputError, match="or another program has the file open"), atomic(tmp_path / "x") as file:
+            file.write(b"new")
+        assert list(tmp_path.iterdir()) == []
+
+
+@posix
+def test_a_folder_that_nfs_keeps_until_its_lock_file_is_closed_is_deleted(tmp_path: Path, monkeypatch) -> None:
+    def rmtree(path: Path, **options: object) -> None:
+        for each in list(path.iterdir()):  # NFS gives an open file another name, and deletes it when it is closed
+            each.unlink()
+
+    monkeypatch.setattr(temporary.shutil, "rmtree", rmtree)
+    with temporary.scratch_folder(tmp_path):
+        pass
+    left, lock = temporary.new_folder(tmp_path)
+    lock.close()  # as if the run had been killed
+    make_folder(tmp_path)
+    assert list(tmp_path.iterdir()) == []

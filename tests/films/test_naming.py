@@ -70,3 +70,10 @@ def test_a_name_that_matches_no_frame_or_two_is_refused_in_one_line(kind, name, 
 def test_frames_without_files_are_numbered_from_zero() -> None:
     names = [f"{index:04}" for index in range(12)]
     assert find_frame(names, [Path("film.mp4")], "10") == find_frame(names, [], "0010") == 10
+
+
+def test_a_name_is_found_in_either_of_the_forms_in_which_systems_store_its_letters() -> None:
+    composed, decomposed = "K\u00fcste", "Ku\u0308ste"
+    assert find_frame(["Kuste", decomposed], [], composed) == 1
+    assert find_frame(["Kuste", composed], [], decomposed) == 1
+    assert find_frame([decomposed, composed], [], composed) == 1  # the exact name comes first
