@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import analogy
-from analogy import progress
+from analogy import Progress, progress
 from analogy.engine import Engine
 from analogy.engine_arguments import EngineArguments
 from analogy.errors import DeviceError, ImageError, ModelError, OutputError, SettingsError
@@ -432,3 +432,13 @@ def test_transfers_in_several_threads_equal_serial_ones() -> None:
         together = list(pool.map(lambda pair: fresh.transfer(*pair, inversion_steps=1).nnf_ab, pairs))
     for pair, field in zip(pairs, together, strict=True):
         assert np.array_equal(field, fresh.transfer(*pair, inversion_steps=1).nnf_ab)
+
+
+def test_a_picture_of_a_level_that_the_caller_draws_into_is_kept_in_the_result(engine: Engine) -> None:
+    def draw(progress: Progress) -> None:
+        if progress.picture is not None:
+            progress.picture[:] = 7
+
+    pictures = noise(40, 40), noise(40, 40, 1)
+    plain, drawn = (engine.transfer(*pictures, levels=True, progress=each, **FAST) for each in (None, draw))
+    assert all(np.array_equal(plain.levels[level], drawn.levels[level]) for level in plain.levels)

@@ -13,7 +13,8 @@ import click
 from ..engine_arguments import EngineArguments
 from ..errors import ModelError, counted, shown
 from ..networks.cards import read_card
-from ..networks.models import DEFAULT, locate
+from ..networks.models import DEFAULT, installed, locate
+from ..networks.published import PUBLISHED
 from ..settings import Settings
 from .display import Display
 from .options import (
@@ -76,10 +77,10 @@ def transfer(output: str, flow: bool, record: Path | None, preset: str | None, m
         base, recorded, sha256, pins = read_record(record)
         if given["pins"] is None:
             given["pins"] = pins
-        if not model and (Path(recorded).name != recorded or recorded.startswith("~")):
-            raise ModelError(
-                f"{record} names the model {shown(recorded)}, which is a path; if you trust it, give it with --model"
-            )
+        if not model and recorded not in installed():  # a folder of this name may be anybody's
+            published = f"get it with: analogy models pull {recorded}"
+            cure = published if recorded in PUBLISHED else "if you trust it, give its folder with --model"
+            raise ModelError(f"{record} names the model {shown(recorded)}, which is not installed; {cure}")
         model = model or recorded
     model = model or DEFAULT
     if sha256 and read_card(locate(model)).fingerprint != sha256:

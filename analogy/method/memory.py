@@ -47,6 +47,12 @@ _READING = 70
 RGBA with 16 bits per channel needs the most, because Pillow decodes it twice.
 """
 
+_ON_HOST = 12
+"""Memory, in bytes, that a picture and its result take on the host per pixel if a GPU computes.
+
+RGB with 16 bits per channel takes 6 bytes for each of the two.
+"""
+
 
 def estimate(
     widths: Sequence[int],
@@ -85,11 +91,15 @@ def check(
     label: str = "the pictures",
     spare: tuple[int, int] = (0, 0),
 ) -> None:
-    """Raise `MemoryLimitError` if a transfer takes more memory than is free on the device.
+    """Raise `MemoryLimitError` if a transfer takes more memory than is free on device or host.
 
     `label` is the name of the first picture of `full` in the message. `settings` says whether photo
     refinement is on. `widths`, `working`, `full` and `spare` are as in `estimate`.
     """
+    label = f"{label}: with {full[0][0] * full[0][1] / 1e6:.4g} megapixels"
+    if backend.name != "cpu":  # the pictures are decoded on the host
+        pixels = [h * w for h, w in full]
+        check_host(_READING * max(pixels) + _ON_HOST * sum(pixels), label, "make the pictures smaller")
     need, free = estimate(widths, working, full, settings.photo, spare), backend.free_memory()
     if need > free:
         backend.reclaim()
@@ -100,7 +110,7 @@ def check(
             cure = "make the pictures smaller, or give examples of similar shapes"
         elif _matching(widths, working) > _painting(full, settings.photo):
             cure = f"lower max_pixels (now {settings.max_pixels})"
-        raise _too_little(f"{label}: with {full[0][0] * full[0][1] / 1e6:.4g} megapixels", need, free, cure)
+        raise _too_little(label, need, free, cure)
 
 
 def check_host(need: float, label: str, cure: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 
 import numpy as np
 
@@ -20,8 +21,8 @@ from .pair import Uploads, Way
 class Painter:
     """Painter of the results of one transfer.
 
-    For each direction, the labels and the steepness of the content (see `seams`) are computed once,
-    for all pictures of the direction.
+    For each direction, the steepness of the content (see `seams`) is computed once, for all
+    pictures of the direction.
 
     Parameters
     ----------
@@ -40,9 +41,6 @@ class Painter:
         backend = uploads.backend
         self.levels: dict[int, np.ndarray] = {}
         """Level -> picture (H, W, 3) uint8 on the host that `show` has painted."""
-        self._labels = {
-            way.key: way.labels.at(way.content.size, way.full_sheet).on(backend) if way.labels else None for way in ways
-        }
         self._steepness = {
             way.key: None if settings.painting == "pixels" else backend.steepness(inputs[way.content.name])
             for way in ways
@@ -61,7 +59,7 @@ class Painter:
             content.size,
             way.full_sheet,
             self._source_pixels(way, sixteen_bit=True),
-            self._labels[way.key],
+            self._labels(way),
             report.part(f"paint {way.key}"),
             way.pins.at(content.size, way.full_sheet) if way.pins else None,
             self._steepness[way.key],
@@ -78,12 +76,24 @@ class Painter:
             way.content.size,
             way.full_sheet,
             self._source_pixels(way, sixteen_bit=False),
-            self._labels[way.key],
+            self._labels_of_levels,
             report.part("picture"),
             self._steepness[way.key],
         )
         self.levels[level] = self._backend.to_host(as_pixels(self._backend, picture))
-        report.show(self.levels[level])
+        report.show(self.levels[level].copy())  # a copy, because the caller may draw into it
+
+    def _labels(self, way: Way) -> tuple[Array, Array] | None:
+        """Return the labels of a direction at full size.
+
+        They take much memory, so they exist only while a picture of the direction is painted.
+        """
+        return way.labels.at(way.content.size, way.full_sheet).on(self._backend) if way.labels else None
+
+    @cached_property
+    def _labels_of_levels(self) -> tuple[Array, Array] | None:
+        """Labels at full size of the direction whose levels `show` paints."""
+        return self._labels(self.ways[0])
 
     def finish(self, way: Way, painted: Array, report: StageReporter) -> Array:
         """Return a painted picture with the content's details and colours, if the settings say so.

@@ -153,7 +153,7 @@ def write_stream(file: IO[bytes], rgb: Array, suffix: str, *, like: Picture | No
     content = io.BytesIO()
     try:
         _encode(content, *_prepare(rgb, like, kind, label), kind, options)
-        file.write(content.getvalue())
+        _write_all(file, content.getbuffer())
         file.flush()
     except TypeError as error:
         raise OutputError(f"{label} is open as text; open it in binary mode ('wb')") from error
@@ -161,6 +161,22 @@ def write_stream(file: IO[bytes], rgb: Array, suffix: str, *, like: Picture | No
         if isinstance(error, AnalogyError):
             raise
         raise OutputError(f"{label} cannot be written ({reason(error)}); choose another place") from error
+
+
+def _write_all(file: IO[bytes], content: memoryview) -> None:
+    """Write all of `content`. Raises OSError if the file takes only a part of it.
+
+    An unbuffered file, such as standard output with PYTHONUNBUFFERED, may write only a part, and
+    raises no error if a disk becomes full in between.
+    """
+    if not isinstance(file, io.RawIOBase):
+        file.write(content)
+        return
+    while len(content):
+        written = file.write(content)
+        if not written:
+            raise OSError("it takes no more bytes")
+        content = content[written:]
 
 
 def as_image(rgb: Array, like: Picture, label: str) -> Image.Image:

@@ -329,7 +329,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list, str]]:
         "settings device": ([good, good, *out, "--settings", "/dev/zero"], "it is a device, not a file"),
         "settings model": (
             [good, good, *out, "--settings", elsewhere],
-            "which is a path; if you trust it, give it with --model",
+            "which is not installed; if you trust it, give its folder with --model",
         ),
         "mask": ([good, good, *out, "--mask-a", good], "there is a mask for A and none for B'"),
         "ratio": ([good, good, *out, "--ratio", "7"], "ratio is 7"),

@@ -302,7 +302,7 @@ def test_a_folder_that_nfs_keeps_until_its_lock_file_is_closed_is_deleted(tmp_pa
     monkeypatch.setattr(temporary.shutil, "rmtree", rmtree)
     with temporary.scratch_folder(tmp_path):
         pass
-    left, lock = temporary.new_folder(tmp_path)
+    _, lock = temporary.new_folder(tmp_path)
     lock.close()  # as if the run had been killed
     make_folder(tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -45,6 +45,15 @@ def test_a_pair_beyond_the_free_memory_is_refused_with_the_figures_and_the_cure(
         memory.check(Limited(1_000_000_000), WIDTHS, [working] * 2, [full] * 2, Settings())
 
 
+def test_a_picture_that_the_host_cannot_decode_is_refused_though_a_gpu_has_room(monkeypatch) -> None:
+    gpu = Limited(80_000_000_000)
+    gpu.name = "cuda"
+    monkeypatch.setattr(memory, "free_memory", lambda: 4_000_000_000)
+    memory.check(gpu, WIDTHS, [(590, 590)] * 2, [(3000, 4000)] * 2, Settings())
+    with pytest.raises(MemoryLimitError, match=r"A: with 168 megapixels .*and 4\.0 GB are free; make the pictures"):
+        memory.check(gpu, WIDTHS, [(590, 590)] * 2, [(14_000, 12_000), (590, 590)], Settings(), "A")
+
+
 def test_the_estimate_grows_with_widths_working_sizes_and_full_sizes() -> None:
     small = memory.estimate(WIDTHS, [(400, 400)] * 2, [(400, 400)] * 2)
     assert memory.estimate((64, 128, 256, 512, 512), [(400, 400)] * 2, [(400, 400)] * 2) > small

@@ -153,3 +153,28 @@ def test_a_suffix_without_a_name_is_not_a_folder(tmp_path, name):
 def test_a_path_without_a_known_suffix_is_a_folder(tmp_path):
     assert not any(is_picture_path(tmp_path / name) for name in ("out", "v1.2", ".hidden", "out.png.d"))
     assert is_picture_path(tmp_path / "x.png")
+
+
+class _Raw(io.RawIOBase):
+    """Unbuffered file with room for `room` bytes that takes at most 1000 bytes at once."""
+
+    def __init__(self, room: int):
+        self.content, self._room = b"", room
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data) -> int:
+        taken = bytes(data[: min(1000, self._room - len(self.content))])
+        self.content += taken
+        return len(taken)
+
+
+def test_an_unbuffered_file_gets_the_whole_picture_or_an_error(rgb):
+    whole = io.BytesIO()
+    write_stream(whole, np.tile(rgb, (8, 8, 1)), ".bmp")
+    raw = _Raw(10**9)
+    write_stream(raw, np.tile(rgb, (8, 8, 1)), ".bmp")
+    assert raw.content == whole.getvalue() and len(raw.content) > 5000
+    with pytest.raises(OutputError, match="it takes no more bytes"):
+        write_stream(_Raw(1500), np.tile(rgb, (8, 8, 1)), ".bmp")

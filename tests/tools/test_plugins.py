@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib import parse
 
 import numpy as np
 import pytest
@@ -453,6 +454,13 @@ def test_a_refusal_of_the_service_becomes_one_sentence(part, serving, pictures) 
         part("service").Service(serving).settings()
 
 
+def test_an_address_that_is_none_is_reported_in_one_sentence(part) -> None:
+    service = part("service")
+    for address in ("", "localhost", "ftp://localhost", "http://[::1"):
+        with pytest.raises(service.ServiceError, match=r"is not the address of a service; give one like http://"):
+            service.Service(address)
+
+
 def test_an_address_without_a_service_is_reported_in_one_sentence(part) -> None:
     service = part("service")
 
@@ -460,7 +468,7 @@ def test_an_address_without_a_service_is_reported_in_one_sentence(part) -> None:
         def do_GET(self) -> None:
             self.send_response(int(self.path.split("/")[1]))
             self.end_headers()
-            self.wfile.write(b"<html>")
+            self.wfile.write(parse.unquote(self.path.split("/")[2]).encode())
 
         def log_message(self, *words: object) -> None:
             pass
@@ -469,11 +477,11 @@ def test_an_address_without_a_service_is_reported_in_one_sentence(part) -> None:
     threading.Thread(target=server.serve_forever).start()
     at = f"http://127.0.0.1:{server.server_port}"
     try:
-        for status in (200, 404):
+        for answer in ("200/<html>", "404/<html>", '404/{"detail": "Not Found"}', '200/{"presets": []}'):
             with pytest.raises(
                 service.ServiceError, match="start the service at another port with: analogy serve --port"
             ):
-                service.Service(f"{at}/{status}").settings()
+                service.Service(f"{at}/{parse.quote(answer)}").settings()
     finally:
         server.shutdown()
         server.server_close()

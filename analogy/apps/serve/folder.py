@@ -52,6 +52,17 @@ def private_folder() -> Iterator[Path]:
             own.rmdir()
 
 
+def keep_alive(folder: Path) -> None:
+    """Mark the folder of a service as used, so that no cleaner deletes it as old.
+
+    Many systems delete files that have not been used for some days from the folder for temporary
+    files.
+    """
+    for path in (folder.parent, folder, folder / temporary.LOCK):
+        with suppress(OSError):
+            os.utime(path)
+
+
 def _new_folder(parent: Path) -> tuple[Path, Path, IO[bytes]]:
     """Return a new folder, a folder in it that this process has locked, and the lock."""
     while True:

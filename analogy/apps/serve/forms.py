@@ -8,6 +8,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import IO, Annotated, Any, Literal, TypeAlias
 
@@ -160,6 +161,9 @@ class RequestForm(create_model("_Fields", **_SETTINGS, **_INPUTS)):  # type: ign
                 raise
         except OSError:
             raise HTTPException(503, NO_ROOM) from None
+        finally:  # otherwise a second copy of large pictures would stay until the answer has been read
+            for picture in chain.from_iterable(self.pictures.values()):
+                await picture.close()
         return job
 
 

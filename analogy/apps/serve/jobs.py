@@ -124,8 +124,9 @@ class Jobs:
         id = secrets.token_urlsafe(16)
         job = Job(Order(id, str(self.folder / id), request, flow, format))
         try:
+            job.folder.mkdir(mode=0o700)  # without its parents, which only this user may read
             for name in ("in", "out"):
-                (job.folder / name).mkdir(parents=True)
+                (job.folder / name).mkdir()
         except OSError:
             shutil.rmtree(job.folder, ignore_errors=True)
             raise

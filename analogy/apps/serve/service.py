@@ -11,7 +11,7 @@ from ...engine_arguments import EngineArguments
 from ...errors import AnalogyError, reason
 from .api import build
 from .connections import affordable
-from .folder import private_folder
+from .folder import keep_alive, private_folder
 from .guard import Guard, is_local
 from .jobs import Jobs
 from .limits import Limits
@@ -66,7 +66,9 @@ class Service:
 
     def _log_address(self, host: str, listening: socket.socket, local: bool) -> None:
         """Log the address of the page, and warn if the service listens to other machines."""
-        port = listening.getsockname()[1]
+        address, port = listening.getsockname()[:2]
+        if local:  # the name of this machine may mean such an address, which clients cannot use by name
+            host = address
         name = f"[{host}]" if ":" in host else host
         if not local and not self.token:
             _log.warning(
@@ -78,10 +80,11 @@ class Service:
 
 
 async def _sweep(jobs: Jobs) -> None:
-    """Remove old jobs every `_SWEEP` seconds until the task is cancelled."""
+    """Remove old jobs, and keep the folder alive, every `_SWEEP` seconds until cancelled."""
     while True:
         await asyncio.sleep(_SWEEP)
         jobs.sweep()
+        keep_alive(jobs.folder)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -20,6 +20,9 @@ import requests
 from conftest import LONG, SMALL, Service, png, wait_for
 from PIL import Image
 
+from analogy.apps.serve.folder import keep_alive
+from analogy.files import temporary
+
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limits, signals and owners")
 NO_ROOM = "the service cannot store the pictures; its disk may be full, so try again later"
 HEAD = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
@@ -218,13 +221,22 @@ def test_a_job_whose_folder_cannot_be_made_is_answered_503(serve) -> None:
     own = serve()
     [folder] = own.folder.glob("analogy-serve-*/.analogy-*.tmp")
     folder.rename(own.folder / "away")
-    folder.touch()
     answer = own.post("/v1/jobs", png(32, 32), png(32, 32))
     assert (answer.status_code, answer.json()["detail"]) == (503, NO_ROOM)
-    folder.unlink()
+    assert not folder.exists()  # it would be one that other users can read
     (own.folder / "away").rename(folder)
     own.until(own.begin(png(32, 32), png(32, 32)), "done")
     assert "Traceback" not in own.log
+
+
+def test_the_folder_of_a_service_is_marked_as_used(tmp_path: Path) -> None:
+    (tmp_path / "own" / "folder").mkdir(parents=True)
+    paths = [tmp_path / "own", tmp_path / "own" / "folder", tmp_path / "own" / "folder" / temporary.LOCK]
+    paths[2].touch()
+    for path in reversed(paths):
+        os.utime(path, (0, 0))
+    keep_alive(paths[1])
+    assert all(time.time() - path.stat().st_mtime < 60 for path in paths)
 
 
 def test_a_picture_that_the_format_cannot_hold_is_refused_before_the_work(service) -> None:
@@ -277,6 +289,12 @@ def test_the_service_can_listen_on_each_address_of_this_machine(serve) -> None:
     own = serve("--host", "127.0.0.2")
     assert own.url.startswith("http://127.0.0.2:")
     assert own.http.get(f"{own.url}/health", timeout=30).status_code == 200
+
+
+def test_a_name_for_this_machine_alone_is_logged_as_its_address_which_clients_can_use(serve) -> None:
+    own = serve("--host", "localhost")
+    assert own.url.startswith("http://127.0.0.1:")
+    assert own.http.get(f"{own.url}/", timeout=30).status_code == 200
 
 
 # The token

@@ -221,12 +221,16 @@ function display(entry) {
   enable(true);
   choose("compare");
   const picture = entry.aPrime ? "a_prime.png" : `${numbered("b", examples.length)[0]}.png`;
-  Object.assign($("take"), { href: entry.files[picture], download: picture });
+  // The page has these pictures in memory, and the service deletes its files after some time.
+  const kept = Object.fromEntries(bs.map((b, index) => [`${numbered("b", examples.length)[index]}.png`, b.url]));
+  if (entry.aPrime) kept["a_prime.png"] = entry.aPrime.url;
+  const address = (name) => kept[name] ?? entry.files[name];
+  Object.assign($("take"), { href: address(picture), download: picture });
   $("downloads").replaceChildren(...downloads(examples.length).flatMap(([title, files]) => {
     const there = files.filter(([name]) => entry.files[name]);
     const value = document.createElement("dd");
     for (const [name, words] of there) {
-      const link = Object.assign(document.createElement("a"), { href: entry.files[name], download: name, textContent: words });
+      const link = Object.assign(document.createElement("a"), { href: address(name), download: name, textContent: words });
       link.setAttribute("aria-label", words.startsWith(".") ? `${title}, ${words}` : words);
       value.append(link);
     }

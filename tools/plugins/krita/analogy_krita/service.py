@@ -38,7 +38,10 @@ class Service:
 
     def __init__(self, address: str = ADDRESS, token: str = ""):
         self.address = address.strip().rstrip("/")
-        parts = parse.urlsplit(self.address)
+        try:
+            parts = parse.urlsplit(self.address)
+        except ValueError:  # for an address such as "http://[::1"
+            parts = parse.SplitResult("", "", "", "", "")
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise ServiceError(f"'{address}' is not the address of a service; give one like {ADDRESS}.")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -50,7 +53,10 @@ class Service:
 
         Its `settings` and `presets` are lists of dicts with "name" and "help".
         """
-        return self._json("GET", "/v1/settings")
+        found = self._json("GET", "/v1/settings")
+        if not {"settings", "presets", "version", "upload_bytes"} <= found.keys():
+            raise self._other_server()
+        return found
 
     def make(
         self,
@@ -136,6 +142,8 @@ class Service:
         try:
             words = json.loads(content)["detail"]
         except (ValueError, KeyError, TypeError):
+            return self._other_server()
+        if words == "Not Found":  # the answer of another program to the path of this service
             return self._other_server()
         if status == 401:
             return ServiceError("The service needs its token; start Krita with the same ANALOGY_TOKEN.")
