@@ -220,9 +220,10 @@ function display(entry) {
   if (!several) field.open({ a, aPrime: entry.aPrime, b: bs[0], bPrime: examples[0] }, entry.fields, [working(a, entry.settings), working(examples[0], entry.settings)]);
   enable(true);
   choose("compare");
-  const picture = entry.aPrime ? "a_prime.png" : `${numbered("b", examples.length)[0]}.png`;
+  const ofB = numbered("b", examples.length).map((name) => `${name}.png`);
+  const picture = entry.aPrime ? "a_prime.png" : ofB[0];
   // The page has these pictures in memory, and the service deletes its files after some time.
-  const kept = Object.fromEntries(bs.map((b, index) => [`${numbered("b", examples.length)[index]}.png`, b.url]));
+  const kept = Object.fromEntries(bs.map((b, index) => [ofB[index], b.url]));
   if (entry.aPrime) kept["a_prime.png"] = entry.aPrime.url;
   const address = (name) => kept[name] ?? entry.files[name];
   Object.assign($("take"), { href: address(picture), download: picture });
