@@ -173,12 +173,11 @@ def _write_files(folder: Path, contents: Contents, flow: bool, report: StageRepo
         write_picture(folder / f"{name}.png", picture, like=like, tick=tick)
 
     def write_montage(tick: Tick) -> None:
-        tick(0)  # this tick raises, and so ends the task, if another picture could not be written
         write("montage", contents.montage(), None, tick)
 
     tasks: list[Callable[[Tick], None]]
-    tasks = [partial(write, *picture) for picture in made]
-    tasks += [write_montage]
+    tasks = [write_montage]  # first, because it takes longest
+    tasks += [partial(write, *picture) for picture in made]
     tasks += [partial(write, f"level_{level}", voted, None) for level, voted in contents.levels.items()]
     # Compression takes most of the time, and releases Python's lock, so that threads help.
     side_by_side(min(available_cores(), len(tasks)), tasks, report.part("pictures"))

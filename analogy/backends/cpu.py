@@ -9,6 +9,7 @@ several threads.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,13 @@ _MODULE_OF = {kernel: module for module, kernels in compiled.KERNELS.items() for
 """Name of a kernel -> name of the module that contains it."""
 _SERIAL_PRODUCT = 1 << 18
 """Largest number of multiplications in a matrix product for which OpenBLAS starts no threads."""
+_BLENDED = 1 << 18
+"""Number of values in a band of `blend`.
+
+With smaller bands, NumPy's calls would take longer than its loops.
+"""
+_CACHE_LINE = 64
+"""Size of a cache line, in bytes."""
 _SHARED_SIZE = 1 << 15
 """Smallest number of values for which a kernel runs faster with two threads than with one."""
 
@@ -130,18 +138,28 @@ class CpuBackend:
 
     def join(self, f, g):
         h, w, c = f.shape
-        out = np.empty((h, w, 2 * c), np.int16)
+        out = _aligned((h, w, 2 * c), np.int16)
         self._bands(h, "join", f, g, h, w, c, out)
         return out
 
     def blend(self, content, f, g, alpha, steepness, threshold):
-        energy = np.square(content).sum(axis=2, keepdims=True)
+        energy, out = np.empty(f.shape[:2] + (1,), np.float32), np.empty_like(f)
+        step = max(1, _BLENDED // f[0].size)
+        bands = [slice(y, y + step) for y in range(0, len(f), step)]
+
+        def measure(rows: slice) -> None:
+            np.square(content[rows]).sum(axis=2, keepdims=True, out=energy[rows])
+
+        def mix(rows: slice) -> None:
+            m = (energy[rows] - low) / np.maximum(high - low, np.float32(1e-12))
+            blended = np.subtract(f[rows], g[rows], out=out[rows])
+            blended *= np.float32(alpha) / (1 + np.exp(np.float32(-steepness) * (m - np.float32(threshold))))
+            blended += g[rows]
+
+        list(self._pool.map(measure, bands))
         low, high = energy.min(), energy.max()
-        m = (energy - low) / np.maximum(high - low, np.float32(1e-12))
-        blended = f - g
-        blended *= np.float32(alpha) / (1 + np.exp(np.float32(-steepness) * (m - np.float32(threshold))))
-        blended += g
-        return blended
+        list(self._pool.map(mix, bands))
+        return out
 
     def pixel_vectors(self, pixels, key):
         h, w = pixels.shape[:2]
@@ -367,6 +385,18 @@ class CpuBackend:
         finally:
             for future in futures:  # after an interrupt, bands that have not begun are not run
                 future.cancel()
+
+
+def _aligned(shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return a new array whose first number lies at the start of a cache line of the processor.
+
+    A search is about a sixth faster on such arrays: the vectors that its inner loop loads then lie
+    in one cache line each.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(size + _CACHE_LINE, np.uint8)
+    first = -memory.ctypes.data % _CACHE_LINE
+    return memory[first : first + size].view(dtype).reshape(shape)
 
 
 def _sizes(a: Any, b: Any) -> tuple[int, ...]:

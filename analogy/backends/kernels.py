@@ -41,6 +41,9 @@ _ONE_SQUARED = np.float32(ONE * ONE)
 _ROUNDING = np.float32(ROUNDING)
 """The constant `ROUNDING` as float32."""
 
+_NONE = np.int64(-1)
+"""Number that stands for no candidate."""
+
 _inline = njit(error_model="numpy", forceinline=True)
 """Decorator for functions that Numba inlines into the kernels that call them."""
 
@@ -162,6 +165,30 @@ def distance(
             out[p] = _patch_distance(a, b, ha, wa, frame, wb, c, y, x, my, mx, patch_radius, infinity, infinity)
 
 
+@_inline
+def _candidate(y, x, oy, ox, ha, wa, fields, other, labels):
+    """Return the candidate for (y, x) that the match of the neighbour at (y + oy, x + ox) gives.
+
+    The result is the row, shifted left by 32 bits, plus the column. It is `_NONE` if there is no
+    such neighbour, if its match has not changed since `previous_field`, or if the candidate is not
+    allowed.
+    """
+    nnf, has_previous, previous_field = fields
+    frames, count, hb, wb = other
+    labelled, la, lb = labels
+    if y + oy < 0 or y + oy >= ha or x + ox < 0 or x + ox >= wa:
+        return _NONE
+    p = y * wa + x
+    n = 2 * (p + oy * wa + ox)
+    if has_previous and previous_field[n] == nnf[n] and previous_field[n + 1] == nnf[n + 1]:
+        return _NONE
+    cy, cx = np.int64(nnf[n]) - oy, np.int64(nnf[n + 1]) - ox
+    first, end, columns = frame_of(frames, count, cy + oy, hb, wb)
+    if cy < first or cy >= end or cx < 0 or cx >= columns or not _allowed(labelled, la, lb, p, cy * wb + cx):
+        return _NONE
+    return cy << np.int64(32) | cx
+
+
 def propagate(
     y0: Int64, y1: Int64, a: Int16s, b: Int16s, ha: Int64, wa: Int64, hb: Int64, wb: Int64, c: Int64, nnf: Int32s,
     distance: Float32s, frames: Int32s, count: Int64, patch_radius: Int64, labelled: Int64, la: Int32s, lb: Int32s,
@@ -169,32 +196,36 @@ def propagate(
     distance_out: Float32s,
 ) -> None:  # fmt: skip
     """Run one propagation pass (see `Backend.propagate`)."""
+    fields, other, labels = (nnf, has_previous, previous_field), (frames, count, hb, wb), (labelled, la, lb)
     for y in range(y0, y1):
         for x in range(wa):
             p = y * wa + x
             best_y, best_x, best = np.int64(nnf[2 * p]), np.int64(nnf[2 * p + 1]), distance[p]
-            start, first, second, third = best_y * wb + best_x, -1, -1, -1
-            for k in range(4):
-                oy = -jump if k == 0 else (jump if k == 1 else 0)
-                ox = -jump if k == 2 else (jump if k == 3 else 0)
-                if y + oy < 0 or y + oy >= ha or x + ox < 0 or x + ox >= wa:
-                    continue
-                n = 2 * (p + oy * wa + ox)
-                if has_previous and previous_field[n] == nnf[n] and previous_field[n + 1] == nnf[n + 1]:
-                    continue
-                cy, cx = np.int64(nnf[n]) - oy, np.int64(nnf[n + 1]) - ox
-                frame = frame_of(frames, count, cy + oy, hb, wb)
-                if cy < frame[0] or cy >= frame[1] or cx < 0 or cx >= frame[2]:
-                    continue
-                # In a coherent field several neighbours give the same candidate, which is tried
-                # only once.
-                q = cy * wb + cx
-                if q in (start, first, second, third) or not _allowed(labelled, la, lb, p, q):
-                    continue
-                first, second, third = q, first, second
+            start = best_y << np.int64(32) | best_x
+            first = _candidate(y, x, -jump, 0, ha, wa, fields, other, labels)
+            second = _candidate(y, x, jump, 0, ha, wa, fields, other, labels)
+            third = _candidate(y, x, 0, -jump, ha, wa, fields, other, labels)
+            fourth = _candidate(y, x, 0, jump, ha, wa, fields, other, labels)
+            # In a coherent field several neighbours give the same candidate, which is tried only
+            # once.
+            fourth = _NONE if fourth in (start, first, second, third) else fourth
+            third = _NONE if third in (start, first, second) else third
+            second = _NONE if second in (start, first) else second
+            first = _NONE if first == start else first
+            # The candidates move up to the places that are free, in the same order. The loop below
+            # then has one condition, so that the processor seldom mispredicts it.
+            third, fourth = (third, fourth) if third != _NONE else (fourth, _NONE)
+            second, third, fourth = (second, third, fourth) if second != _NONE else (third, fourth, _NONE)
+            first, second, third, fourth = (
+                (first, second, third, fourth) if first != _NONE else (second, third, fourth, _NONE)
+            )
+            while first != _NONE:
+                cy, cx = first >> np.int64(32), first & np.int64(0xFFFFFFFF)
+                frame = frame_of(frames, count, cy, hb, wb)
                 d = _patch_distance(a, b, ha, wa, frame, wb, c, y, x, cy, cx, patch_radius, best, max_product)
                 if d < best:
                     best_y, best_x, best = cy, cx, d
+                first, second, third, fourth = second, third, fourth, _NONE
             nnf_out[2 * p], nnf_out[2 * p + 1], distance_out[p] = best_y, best_x, best
 
 
@@ -261,10 +292,12 @@ def vote(
 def channels_last(y0: Int64, y1: Int64, maps: Float32s, h: Int64, w: Int64, c: Int64, out: Float32s) -> None:
     """Write maps (1, C, H, W) as (H, W, C)."""
     for y in range(y0, y1):
-        for x0 in range(0, w, 16):  # 16 numbers fill one cache line
-            for k in range(c):
-                for x in range(x0, min(x0 + 16, w)):
-                    out[(y * w + x) * c + k] = maps[(k * h + y) * w + x]
+        # A block of 16 positions x 16 channels is read and written in whole cache lines.
+        for x0 in range(0, w, 16):
+            for k0 in range(0, c, 16):
+                for k in range(k0, min(k0 + 16, c)):
+                    for x in range(x0, min(x0 + 16, w)):
+                        out[(y * w + x) * c + k] = maps[(k * h + y) * w + x]
 
 
 def join(y0: Int64, y1: Int64, f_at: Float32s, g_at: Float32s, ha: Int64, wa: Int64, c: Int64, out_at: Int16s) -> None:
