@@ -13,7 +13,7 @@ from .backends import Array, Backend, Device, get_backend
 from .errors import DeviceError, ModelError, enough_memory, shown
 from .films.clip import Clip
 from .films.frames import FramesLike, open_frames
-from .method import admission, costs
+from .method import admission, costs, memory
 from .method.features import Features
 from .method.matching import Matches, match
 from .method.painter import Painter
@@ -202,7 +202,8 @@ class Engine:
         settings = request.settings
         report.begin("reading")
         self.network.load_ahead(settings)
-        admitted = admission.Admission(self.backend, self.network.card.widths, settings, max_pixels)
+        besides = memory.besides(request.mask_a is not None, request.levels)
+        admitted = admission.Admission(self.backend, self.network.card.widths, settings, max_pixels, besides)
         known, masks = listed(request.b) or None, listed(request.mask_b) or None
         pair = read_pair(
             request.a, request.examples, known, request.mask_a, masks, request.pin_rows(), settings, admitted

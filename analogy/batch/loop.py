@@ -318,12 +318,14 @@ class Loop:
         """
         if math.isinf(self._budget):
             return 0.0
-        sizes = [self._size(each.value) for each in job.request.inputs() if each.name in ("a", "b_prime")]
+        request = job.request
+        sizes = [self._size(each.value) for each in request.inputs() if each.name in ("a", "b_prime")]
         if None in sizes:
             return 0.0
         full = [size for size in sizes if size]
-        working = [working_size(size, job.request.settings) for size in full]
-        return memory.estimate(self._described["widths"], working, full, job.request.settings.photo)
+        working = [working_size(size, request.settings) for size in full]
+        besides = memory.besides(request.mask_a is not None, request.levels)
+        return memory.estimate(self._described["widths"], working, full, request.settings.photo, besides=besides)
 
 
 def _size(path: str) -> Size | None:

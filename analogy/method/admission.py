@@ -77,10 +77,12 @@ class Admission:
         The settings of the transfer.
     most
         Maximum number of pixels of each picture; None for no limit.
+    besides
+        Memory in bytes per pixel that the transfer takes for other pictures (`memory.besides`).
     """
 
-    def __init__(self, backend: Backend, widths: Sequence[int], settings: Settings, most: int | None):
-        self._backend, self._widths, self._settings = backend, widths, settings
+    def __init__(self, backend: Backend, widths: Sequence[int], settings: Settings, most: int | None, besides: int = 0):
+        self._backend, self._widths, self._settings, self._besides = backend, widths, settings, besides
         self._check_size = within(most)
         self._full: dict[str, Size] = {}
 
@@ -100,7 +102,7 @@ class Admission:
             working = [working_size(each, self._settings) for each in full]
             examples = [other for of, other in self._full.items() if of != "A"]
             spare = Sheet.spare([working_size(each, self._settings) for each in examples]), Sheet.spare(examples)
-            memory.check(self._backend, self._widths, working, full, self._settings, label, spare)
+            memory.check(self._backend, self._widths, working, full, self._settings, label, spare, self._besides)
 
         return admit
 

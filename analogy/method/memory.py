@@ -31,6 +31,17 @@ _PHOTO = 140
 Measured for two results of 12 megapixels each: 139 bytes in all per pixel of one result, including
 the pictures.
 """
+_LABELS = 20
+"""Memory, in bytes, that label pictures need per pixel of all pictures at full size.
+
+Measured for two pictures of 12 megapixels: 15; rounded up for safety.
+"""
+_LEVELS = 15
+"""Memory, in bytes, that the pictures of all levels need per pixel of all pictures at full size.
+
+Each level has a picture with 3 bytes per pixel. Measured for two pictures of 12 megapixels: 8 to
+11; rounded up to the sum over the five levels.
+"""
 _SHEET_CHANNEL = 6
 """Memory, in bytes, that matching needs per empty position of a sheet and per relu1_1 channel.
 
@@ -54,12 +65,21 @@ RGB with 16 bits per channel takes 6 bytes for each of the two.
 """
 
 
+def besides(labels: bool, levels: bool) -> int:
+    """Return the bytes per pixel, at full size, of label pictures and of the pictures of levels.
+
+    The arguments are True for a transfer that has them.
+    """
+    return _LABELS * labels + _LEVELS * levels
+
+
 def estimate(
     widths: Sequence[int],
     working: Sequence[Size],
     full: Sequence[Size],
     photo: bool = False,
     spare: tuple[int, int] = (0, 0),
+    besides: int = 0,
 ) -> float:
     """Return the estimated memory that a transfer takes, in bytes.
 
@@ -76,9 +96,11 @@ def estimate(
     spare
         Numbers of empty positions on the sheet of several examples (`Sheet.spare`), at the working
         sizes and at the full sizes.
+    besides
+        Memory in bytes per pixel of labels and of pictures of levels (`besides`).
     """
     matching = _matching(widths, working) + _SHEET_CHANNEL * widths[0] * spare[0]
-    painting = _painting(full, photo) + _SHEET_PIXEL * spare[1]
+    painting = _painting(full, photo, besides) + _SHEET_PIXEL * spare[1]
     return _FIXED + max(matching, painting, _READING * max(h * w for h, w in full))
 
 
@@ -90,17 +112,18 @@ def check(
     settings: Settings,
     label: str = "the pictures",
     spare: tuple[int, int] = (0, 0),
+    besides: int = 0,
 ) -> None:
     """Raise `MemoryLimitError` if a transfer takes more memory than is free on device or host.
 
     `label` is the name of the first picture of `full` in the message. `settings` says whether photo
-    refinement is on. `widths`, `working`, `full` and `spare` are as in `estimate`.
+    refinement is on. `widths`, `working`, `full`, `spare` and `besides` are as in `estimate`.
     """
     label = f"{label}: with {full[0][0] * full[0][1] / 1e6:.4g} megapixels"
     if backend.name != "cpu":  # the pictures are decoded on the host
         pixels = [h * w for h, w in full]
         check_host(_READING * max(pixels) + _ON_HOST * sum(pixels), label, "make the pictures smaller")
-    need, free = estimate(widths, working, full, settings.photo, spare), backend.free_memory()
+    need, free = estimate(widths, working, full, settings.photo, spare, besides), backend.free_memory()
     if need > free:
         backend.reclaim()
         free = backend.free_memory()
@@ -108,7 +131,7 @@ def check(
         cure = "make the pictures smaller"
         if sum(spare):
             cure = "make the pictures smaller, or give examples of similar shapes"
-        elif _matching(widths, working) > _painting(full, settings.photo):
+        elif _matching(widths, working) > _painting(full, settings.photo, besides):
             cure = f"lower max_pixels (now {settings.max_pixels})"
         raise _too_little(label, need, free, cure)
 
@@ -135,7 +158,7 @@ def _matching(widths: Sequence[int], working: Sequence[Size]) -> float:
     return _MATCHING * widths[0] * sum(h * w for h, w in working)
 
 
-def _painting(full: Sequence[Size], photo: bool) -> float:
+def _painting(full: Sequence[Size], photo: bool, besides: int) -> float:
     pixels = [h * w for h, w in full]
     refining = _PICTURES * sum(pixels) + _PHOTO * max(pixels)
-    return max(_PAINTING * sum(pixels), refining if photo else 0)
+    return max(_PAINTING * sum(pixels), refining if photo else 0) + besides * sum(pixels)

@@ -2,12 +2,15 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import psutil
 import pytest
 
 from analogy.backends.cpu import CpuBackend
+from analogy.engine import Engine
 from analogy.errors import MemoryLimitError
 from analogy.method import memory
+from analogy.method.admission import working_size
 from analogy.settings import Settings
 
 WIDTHS = (16, 32, 64, 128, 128)
@@ -61,6 +64,17 @@ def test_the_estimate_grows_with_widths_working_sizes_and_full_sizes() -> None:
     large = memory.estimate(WIDTHS, [(400, 400)] * 2, [(4000, 4000)] * 2)
     assert large > small
     assert memory.estimate(WIDTHS, [(400, 400)] * 2, [(4000, 4000)] * 2, photo=True) > large
+
+
+def test_labels_and_pictures_of_levels_count() -> None:
+    pixels = np.zeros((2000, 3000, 3), np.uint8)
+    working = [working_size((2000, 3000), Settings())] * 2
+    engine = Engine(backend=Limited(0))
+    engine.backend.free = round(memory.estimate(engine.network.card.widths, working, [(2000, 3000)] * 2))
+    with pytest.raises(MemoryLimitError, match="B': with 6 megapixels"):
+        engine.transfer(pixels, pixels, mask_a=pixels, mask_b=pixels)
+    with pytest.raises(MemoryLimitError, match="B': with 6 megapixels"):
+        engine.transfer(pixels, pixels, levels=True)
 
 
 def test_free_memory_is_what_the_system_calls_available(monkeypatch: pytest.MonkeyPatch) -> None:
