@@ -69,12 +69,16 @@ def _texts(table: Any) -> list[str]:
 
     texts = types.is_string, types.is_large_string, types.is_binary, types.is_large_binary
     numbers = types.is_primitive, types.is_decimal, types.is_null
-    names = []
+    names: list[str] = []
+    columns = table.schema_arrow.names
+    if len(set(columns)) < len(columns):
+        twice = next(name for name in columns if columns.count(name) > 1)
+        raise SettingsError(f"there are two columns {shown(twice)}; remove one, or rename it")
     for field in table.schema_arrow:
         kind = field.type.value_type if types.is_dictionary(field.type) else field.type
         if any(is_one(kind) for is_one in texts):
             names.append(field.name)
-        elif not any(is_one(kind) for is_one in numbers):
+        elif types.is_temporal(kind) or not any(is_one(kind) for is_one in numbers):
             raise SettingsError(
                 f"the column {shown(field.name)} holds {shown(str(kind))}; a cell must be text or a number"
             )

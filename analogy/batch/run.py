@@ -249,7 +249,7 @@ def _jobs(
         raise SettingsError("there is no style; pass --style PICTURE, or a table of jobs (.csv, .jsonl, .parquet)")
     pictures: list[str] = []
     for source, path in zip(sources, paths, strict=True):
-        if path == root or (not stores.scheme(path) and os.path.realpath(path) == os.path.realpath(root)):
+        if path.rstrip("/") == root or (not stores.scheme(path) and os.path.realpath(path) == os.path.realpath(root)):
             raise OutputError(f"{source} is also the folder for results; name another folder with -o")
         # A missing picture only makes its job fail, but a missing folder would mean no jobs at all.
         is_there = stores.scheme(path) or os.path.lexists(path) or is_pattern(path)

@@ -135,7 +135,7 @@ def write(path: str, content: bytes) -> None:
     """
     if not scheme(path):
         target = Path(path)
-        if not target.parent.is_dir():
+        if not os.path.isdir(target.parent):  # noqa: PTH112 (a `Path` raises for a name that is too long)
             _prepare.cache_clear()
         _prepare(target.parent)
         with atomic(path) as file:
@@ -152,7 +152,7 @@ def write(path: str, content: bytes) -> None:
             temporary = f"{folder}/.analogy-{uuid.uuid4().hex}.tmp"
             try:
                 store.pipe_file(temporary, content)
-                store.mv(temporary, inner)
+                _replace(store, temporary, inner)
             except BaseException:
                 if store.exists(temporary):
                     store.rm_file(temporary)
@@ -161,6 +161,22 @@ def write(path: str, content: bytes) -> None:
         raise OutputError(
             f"{path} cannot be written ({reason(error)}); check the address, and your permission to write there"
         ) from error
+
+
+def _replace(store: Any, temporary: str, path: str) -> None:
+    """Rename the file `temporary` of a store to `path`, where there may be a file already.
+
+    A file at `path` is deleted first in a store that does not replace files. Some of these stores
+    raise an error, and others leave both files as they are.
+    """
+    try:
+        store.mv(temporary, path)
+    except Exception:  # each store has its own exceptions
+        if not store.exists(path):
+            raise
+    if store.exists(temporary):
+        store.rm_file(path)
+        store.mv(temporary, path)
 
 
 @lru_cache(maxsize=256)

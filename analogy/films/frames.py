@@ -120,7 +120,7 @@ def open_frames(source: FramesLike, admit: Admit | None = None) -> Frames:
             f"frames must be a folder, a pattern, a video or a list of pictures; got a {type(source).__name__}"
         )
     path = Path(source)
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 (a `Path` raises for a name that is too long)
         try:
             pictures = [Path(name) for name in pictures_in(path)]
         except OSError as error:

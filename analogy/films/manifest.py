@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import OutputError
+from ..errors import OutputError, reason
 from ..files.atomic import atomic
 from ..files.inputs import checksum
 from ..files.manifests import FILM, MANIFEST, is_unchanged, read_manifest, recorded_files
@@ -172,9 +172,16 @@ def written_beside(folder: Path, path: Path) -> Iterator[Callable[[Path], None]]
 def relative_to(folder: Path, path: Path) -> str:
     """Return `path` relative to `folder`, so that it stays valid if both are moved together.
 
-    A path on another drive is returned as an absolute one.
+    A path on another drive is returned as an absolute one. Raises `OutputError` if the current
+    folder has been deleted.
     """
-    place = os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118
+    try:
+        place = os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118
+    except FileNotFoundError as error:  # from `os.getcwd`
+        raise OutputError(
+            f"{path}: the current folder cannot be found ({reason(error)}); change to another folder, and run the "
+            "command again"
+        ) from error
     try:
         return Path(os.path.relpath(place, os.path.realpath(folder))).as_posix()
     except ValueError:

@@ -18,6 +18,8 @@ from ..errors import SettingsError
 
 _GRID = 16
 """Step in rows and columns between the vectors to which an affine motion is fitted, in pixels."""
+_POINTS_OF_AFFINE = 3
+"""Number of vectors that determine an affine motion."""
 
 _TEXTURE_WINDOW = 9
 """Side of the square over which the squared gradient is averaged, in pixels."""
@@ -72,7 +74,10 @@ def _affine(flow: np.ndarray) -> np.ndarray:
     """
     places = _grid(flow.shape[:2])
     some = (slice(_GRID // 2, None, _GRID),) * 2
-    here, there = (points.reshape(-1, 2) for points in (places[some], places[some] + flow[some]))
+    # OpenCV accepts only contiguous arrays.
+    here, there = (np.ascontiguousarray(p).reshape(-1, 2) for p in (places[some], places[some] + flow[some]))
+    if len(here) < _POINTS_OF_AFFINE:
+        return np.zeros_like(flow)
     matrix, _ = opencv().estimateAffine2D(here, there, ransacReprojThreshold=3.0)
     if matrix is None:
         return np.zeros_like(flow)

@@ -32,6 +32,12 @@ EVERY = 5.0
 """Shortest time between two writings of a state, in seconds."""
 _LOCK = "lock"
 """Name of the file that a run locks, to keep other runs out of its folder."""
+_MOST_TRIES = 100
+"""Number of times that a run tries to make its folder of states.
+
+The folder may vanish while other runs end. In a current folder that has been deleted, no try
+succeeds.
+"""
 _NAME = re.compile(r"[0-9a-f]{64}-\w+\.(npz|raw)")
 """Pattern of the names of states and stores."""
 _CHECKSUM = "checksum"
@@ -74,14 +80,16 @@ def _locked(folder: Path) -> int:
     Raises `OutputError` if another run holds the lock, or the folder or the file cannot be made.
     """
     path = folder / _LOCK
+    tries = 0
     while True:
+        tries += 1
         try:
             folder.mkdir(exist_ok=True)
             if folder.is_symlink():
                 raise NotADirectoryError("it is a link")
             file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         except OSError as error:
-            if isinstance(error, FileNotFoundError) and folder.parent.is_dir():
+            if isinstance(error, FileNotFoundError) and folder.parent.is_dir() and tries < _MOST_TRIES:
                 continue  # a run that ended has just deleted the folder
             raise _not_saved(folder, error) from error
         try:

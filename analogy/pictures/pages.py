@@ -6,7 +6,7 @@ from typing import IO, Any
 
 from PIL import Image
 
-_MOST_PAGES = 1000
+MOST_PAGES = 1000
 """Largest number of pages of a TIFF file that are compared to find the largest page."""
 _PROFILE = 34675
 """TIFF tag of the ICC profile."""
@@ -28,7 +28,7 @@ def turn_to_largest(image: Any, file: IO[bytes]) -> str:
         return ""
     sizes = [image.width * image.height]
     with Image.open(file, formats=("TIFF",)) as other:  # `image` may be unusable after a damaged page
-        for page in range(1, _MOST_PAGES):
+        for page in range(1, MOST_PAGES):
             try:
                 other.seek(page)
                 sizes.append(other.width * other.height)
@@ -43,7 +43,12 @@ def turn_to_largest(image: Any, file: IO[bytes]) -> str:
             image.info.pop("icc_profile", None)
     if len(sizes) - sizes.count(0) < 2:
         return ""
-    return f"page {best + 1} of {len(sizes)}, the largest, is read, and the others are left out"
+    return largest_read(best, len(sizes))
+
+
+def largest_read(page: int, pages: int) -> str:
+    """Return a remark, for the log, that the page with this index, from 0, is the largest."""
+    return f"page {page + 1} of {pages}, the largest, is read, and the others are left out"
 
 
 def is_lone_thumbnail(image: Any) -> bool:

@@ -21,7 +21,7 @@ from ..files.inputs import is_address, open_regular, without_warnings
 from .arrays import from_array
 from .colour import into_srgb, to_8_bits
 from .images import SMALLEST, Admit, Array, Picture, as_picture
-from .pages import frames_left_out, is_lone_thumbnail, turn_to_largest
+from .pages import frames_left_out, is_lone_thumbnail, largest_read, turn_to_largest
 from .png_texts import without_long_texts
 from .scaling import from_numbers, scaled
 from .scans import check_scans
@@ -245,6 +245,8 @@ def _read_file(file: IO[bytes], label: str, admit: Admit, grounded: bool) -> Pic
     """Return the picture in a seekable file."""
     if numbers := _numbers(file):
         admit(numbers.size, label)
+        if numbers.pages > 1:
+            logger.info("%s: %s", label, largest_read(numbers.page, numbers.pages))
         return from_numbers(numbers, label, grounded)
     file, profile = without_long_texts(file)
     with _open_image(file, label) as image:
@@ -273,7 +275,9 @@ def _numbers(file: IO[bytes]) -> NumbersFile | None:
     numbers = find_numbers(file)
     file.seek(0)
     if numbers is not None:
-        with suppress(UnidentifiedImageError), Image.open(file, formats=("TIFF",)):
+        # For a page that it cannot read, Pillow raises errors of many types.
+        with suppress(Exception), Image.open(file, formats=("TIFF",)) as image:
+            image.seek(numbers.page)
             numbers = None
         file.seek(0)
     return numbers

@@ -16,6 +16,8 @@ import numpy.typing as npt
 from PIL import ImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
+from .pages import MOST_PAGES
+
 Array: TypeAlias = npt.NDArray[Any]
 
 # The following constants are numbers of TIFF tags.
@@ -39,12 +41,14 @@ _MOST_BANDS = 16
 
 @dataclass(frozen=True, eq=False)
 class NumbersFile:
-    """Description of the first page of a TIFF file, from which `samples` decodes the page.
+    """Description of a page of a TIFF file, from which `samples` decodes the page.
 
     Attributes
     ----------
     file : file
         The file, open for reading in binary mode.
+    page, pages : int
+        Index of the page, from 0, and number of the pages of the file.
     tags : ImageFileDirectory_v2
         The page's tags.
     size : (int, int)
@@ -65,6 +69,8 @@ class NumbersFile:
     """
 
     file: IO[bytes]
+    page: int
+    pages: int
     tags: Any
     size: tuple[int, int]
     dtype: np.dtype[Any]
@@ -118,19 +124,20 @@ class NumbersFile:
 
 
 def find_numbers(file: IO[bytes]) -> NumbersFile | None:
-    """Describe the first page of a TIFF file with grey or RGB samples of whole bytes.
+    """Describe the largest page of a TIFF file, if it has grey or RGB samples of whole bytes.
 
-    Returns None for any other file, for a file with more than `_MOST_BANDS` samples per pixel, and
-    for a damaged file.
+    Of several pages of this size, the function describes the first. It returns None for any other
+    file, for a page with more than `_MOST_BANDS` samples per pixel, and for a damaged file.
     """
     try:
         file.seek(0)
         head = file.read(8)
         if head[:4] not in TIFF_HEADS:
             return None
-        tags = ImageFileDirectory_v2(head + file.read(8) if b"+" in head[:4] else head)
-        file.seek(tags.next)
-        tags.load(file)
+        pages = _pages(file, head + file.read(8) if b"+" in head[:4] else head)
+        sizes = [tags.get(_HEIGHT, 0) * tags.get(_WIDTH, 0) for tags in pages]
+        page = sizes.index(max(sizes))
+        tags = pages[page]
         bands, colours = tags.get(_BANDS, 1), _COLOURS[tags[_PHOTOMETRIC]]
         (bits,), (kind,) = set(tags[_BITS]), set(tags.get(_KIND, (1,)))
         dtype = np.dtype(f"{'<' if head[:1] == b'I' else '>'}{_KINDS[kind]}{bits // 8}")
@@ -144,6 +151,8 @@ def find_numbers(file: IO[bytes]) -> NumbersFile | None:
             return None
         return NumbersFile(
             file,
+            page,
+            len(pages),
             tags,
             (int(tags[_HEIGHT]), int(tags[_WIDTH])),
             dtype,
@@ -155,6 +164,29 @@ def find_numbers(file: IO[bytes]) -> NumbersFile | None:
         )
     except Exception:  # for damaged files, Pillow raises errors of many types
         return None
+
+
+def _pages(file: IO[bytes], head: bytes) -> list[Any]:
+    """Return the tags of each page of a TIFF file that begins with `head`, at most `MOST_PAGES`.
+
+    Pages after a damaged page are left out. If the first page is damaged, an error is raised.
+    """
+    pages: list[Any] = []
+    places: list[int] = []
+    place = ImageFileDirectory_v2(head).next
+    while place and place not in places and len(pages) < MOST_PAGES:
+        tags = ImageFileDirectory_v2(head)
+        try:
+            file.seek(place)
+            tags.load(file)
+        except Exception:  # for damaged files, Pillow raises errors of many types
+            if not pages:
+                raise
+            break
+        pages.append(tags)
+        places.append(place)
+        place = tags.next
+    return pages
 
 
 class _Strip(TiffImageFile):

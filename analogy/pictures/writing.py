@@ -267,7 +267,8 @@ def _image(rgb: Array, alpha: npt.NDArray[np.uint8] | None, icc: bytes | None) -
 
 def is_file_path(path: Path) -> bool:
     """Return True if an output path names a picture or video file rather than a folder."""
-    return path.suffix.lower() in NOT_WRITTEN.union(WRITERS) and not path.is_dir()
+    # A `Path` raises for a name that is too long.
+    return path.suffix.lower() in NOT_WRITTEN.union(WRITERS) and not os.path.isdir(path)  # noqa: PTH112
 
 
 def is_picture_path(path: Path) -> bool:

@@ -452,6 +452,8 @@ def test_a_table_is_refused_in_one_line_before_the_first_job(
         (["photos"], ["--style", "none.jpg"], "there is no such file"),
         (["none.csv"], [], "there is no such file"),
         (["photos"], ["--style", "style.jpg", "-o", "photos"], "is also the folder for results"),
+        (["memory://x/"], ["--style", "style.jpg", "-o", "memory://x", "--manifest", "m.jsonl", "--allow-remote",
+          "memory"], "memory://x/ is also the folder for results"),
         (["photos"], ["--style", "style.jpg", "-o", "x.png"], "a batch writes into a folder"),
         (["photos"], ["--style", "style.jpg", "-o", "s3://bucket/out"], "also give --manifest PATH"),
         (["photos"], ["--style", "style.jpg", "--model", "none"], "none"),

@@ -260,6 +260,12 @@ def test_a_parquet_table_of_lists_or_of_a_huge_column_is_refused_before_a_row_is
     write(pa.table({"a": ["x.png"], "mask_a": pa.array([b"x" * 1000], pa.binary(1000))}), path)
     with pytest.raises(SettingsError, match=r"x.parquet: the column 'mask_a' holds 'fixed_size_binary"):
         list(of_table(path))
+    write(pa.table({"a": ["x.png"], "seed": pa.array([1], pa.timestamp("ns"))}), path)
+    with pytest.raises(SettingsError, match=r"x.parquet: the column 'seed' holds 'timestamp\[ns\]'; a cell must be"):
+        list(of_table(path))
+    write(pa.Table.from_arrays([pa.array(["x.png"]), pa.array([1]), pa.array([2])], ["a", "seed", "seed"]), path)
+    with pytest.raises(SettingsError, match=r"x.parquet: there are two columns 'seed'; remove one, or rename it"):
+        list(of_table(path))
     write(pa.table({"a": [str(i) for i in range(5000)], "b_prime": [b"s.png"] * 5000}), path)
     monkeypatch.setattr("analogy.batch.parquet._LARGEST_COLUMN", 1000)
     with pytest.raises(

@@ -187,6 +187,31 @@ def test_in_a_store_without_whole_objects_a_file_is_written_and_renamed(tmp_path
     assert stores.stamp(address) != before
 
 
+@pytest.mark.parametrize("how", ["raises", "does nothing"])
+def test_a_file_is_replaced_in_a_store_whose_rename_does_not_replace(how: str, tmp_path: Path, monkeypatch) -> None:
+    """SMB raises an error if the new name exists; WebHDFS answers that it has renamed nothing."""
+    local = pytest.importorskip("fsspec.implementations.local", reason="needs the extra remote").LocalFileSystem
+    move = local.mv
+
+    def careful(self: Any, one: str, other: str, **rest: Any) -> None:
+        if not Path(other).exists():
+            move(self, one, other, **rest)
+        elif how == "raises":
+            raise FileExistsError(errno.EEXIST, "File exists")
+
+    monkeypatch.setattr(local, "mv", careful)
+    target = tmp_path / "x.png"
+    for content in (b"old", b"new"):
+        stores.write(f"local://{target}", content)
+        assert target.read_bytes() == content
+    assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
+
+
+def test_a_name_that_is_too_long_is_named_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"cannot make the folder .*: File name too long; choose another"):
+        stores.write(str(tmp_path / ("x" * 300) / "a.png"), b"")
+
+
 def test_many_results_in_a_folder_are_written_without_listing_it_each_time(tmp_path: Path, monkeypatch) -> None:
     out, scan, scanned = tmp_path / "out", os.scandir, []
 

@@ -34,6 +34,14 @@ def test_over_thirty_frames_of_a_pan_or_a_zoom_texture_stays_within_a_pixel(pan,
     assert np.median(error) < 0.2
 
 
+@pytest.mark.parametrize("size", [(16, 16), (24, 40), (16, 200), (200, 17), (33, 40)], ids=str)
+def test_a_film_may_be_as_small_as_a_picture(size: tuple[int, int], cpu: CpuBackend) -> None:
+    frames = film(picture(240, 240), size, 4, (1.0, 0.5), 1.0)
+    found = carried(frames, cpu).paint(picture(*size, 4).astype(np.float32))
+    assert found.shape == (*size, 3)
+    assert np.isfinite(found).all()
+
+
 def test_a_thing_that_the_key_does_not_show_is_painted_like_a_similar_one(cpu: CpuBackend) -> None:
     """Pan along a red and blue pattern to parts that the key does not show."""
     squares = np.indices((96, 400)) // 24 % 2

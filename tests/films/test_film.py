@@ -325,6 +325,7 @@ REFUSED = {
         "no frame 8; name one of 0000 to 0007, or give a number from 0 to 7",
     ),
     "two keys of a frame": ({"keys": {0: 5, "0000": 6}}, SettingsError, "two keys for the frame 0000"),
+    "a path that is too long": ({"frames": "x" * 300, "keys": {0: 5}}, ImageError, "is neither a folder nor a video"),
     "a key of another size": ({"keys": {3: "large"}}, ImageError, "key of frame 0003 has 40 x 30 pixels, but the film"),
     "an unknown setting": ({"keys": {0: 5}, "wieght": 2}, SettingsError, "unknown setting 'wieght'"),
 }  # fmt: skip

@@ -13,6 +13,7 @@ import pytest
 
 from analogy.errors import OutputError
 from analogy.films import work
+from analogy.films.manifest import relative_to
 
 
 class _FullDisk(io.RawIOBase):
@@ -80,6 +81,18 @@ def test_a_folder_of_states_that_cannot_be_made_is_reported_in_one_line(tmp_path
         ):
             with pytest.raises(OutputError, match="the progress of the film cannot be saved there"):
                 use()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX lets a process stay in a deleted folder")
+def test_in_a_deleted_current_folder_a_film_ends_in_an_error_in_one_line(tmp_path: Path, monkeypatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(OutputError, match="the progress of the film cannot be saved there"):
+        work.alone(Path(".clip")).__enter__()
+    with pytest.raises(OutputError, match=r"sheet.png: the current folder cannot be found .*; change to another"):
+        relative_to(tmp_path, Path("sheet.png"))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="of POSIX' locks")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from picture_files import H, W, close, tiff, to8
 from PIL import Image, ImageCms
+from PIL.TiffImagePlugin import AppendingTiffWriter
 
 from analogy.errors import ImageError
 from analogy.pictures.images import composite
@@ -47,6 +48,30 @@ def test_colours_as_numbers_are_read_with_16_bits(tmp_path, rgb16, dtype):
     assert picture_size(path) == (H, W)
     assert close(read_picture(path).rgb16, rgb16, 0)
     assert np.array_equal(read_picture(path.read_bytes()).rgb, read_picture(path).rgb)
+
+
+@pytest.mark.parametrize(
+    "kinds", [("float32", "float32"), ("uint8", "float32"), ("float32", "uint8"), ("uint16", "float32")], ids=str
+)
+@pytest.mark.parametrize("largest", [0, 1])
+def test_the_largest_of_several_pages_is_read(tmp_path, rgb16, kinds, largest, caplog):
+    """Pillow can read only some of the pages; one that it cannot read may be no picture at all."""
+    path, expected = tmp_path / "x.tif", rgb16 // 257 * 257
+    with AppendingTiffWriter(str(path), new=True) as file:
+        for index, kind in enumerate(kinds):
+            pixels = expected if index == largest else expected[:6, :5]
+            samples = {"float32": floats(pixels), "uint8": to8(pixels), "uint16": pixels}[kind]
+            height, width = pixels.shape[:2]
+            page = write(tmp_path / f"{index}.tif", samples, width=width, height=height, rows=height)
+            file.write(page.read_bytes())
+            file.newFrame()
+    assert picture_size(path) == (H, W)
+    with caplog.at_level(logging.INFO, "analogy"):
+        assert close(read_picture(path).pixels(True), expected, 1)
+    by_pillow = kinds[largest] != "float32" and kinds[0] != "float32"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}: page {largest + 1} of 2, the largest, is read, and the others are left out"
+    ] * (not by_pillow)
 
 
 def test_half_floats_are_read(tmp_path, rgb16):
