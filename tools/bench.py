@@ -395,19 +395,20 @@ def main(sizes: list[int], models: list[str], threads: list[int], preset: Any, d
                         import bench_film
 
                         found["film"] = bench_film.measure(EXAMPLES / "mona_lisa.jpg", device, count)
+                        store()
                         click.echo("\n".join(bench_film.lines(found["film"])))
                     if clients:
                         import bench_service
 
                         served = bench_service.measure(a, b_prime, model, device, count, settings, clients, runs)
-                        show_service(served)
                         found["service"] = served
+                        store()
+                        show_service(served)
                 if peer:
                     ours = [sys.executable, "-m", "analogy", "transfer", a, b_prime, "-o", out, "--model", model]
                     theirs = shlex.split(peer.format(a=a, b=b_prime, out=str(Path(folder) / "peer.png")))
                     commands = {"defaults": ours, "--preset fast": [*ours, "--preset", "fast"], theirs[0]: theirs}
                     whole_commands(commands, runs)
-    store()
 
 
 if __name__ == "__main__":

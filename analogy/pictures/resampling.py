@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from PIL import __version__
 
 _REACH = 3.0
 """Number of lobes of the Lanczos filter on each side (a = 3)."""
 _BITS = 22
 """Number of fractional bits in Pillow's fixed-point weights."""
+
+_IS_PILLOW_13 = int(__version__.partition(".")[0]) >= 13
+"""True if the installed Pillow is release 13 or later."""
 
 
 def lanczos(xp: Any, pixels: Any, height: int, width: int) -> Any:
@@ -17,10 +21,12 @@ def lanczos(xp: Any, pixels: Any, height: int, width: int) -> Any:
 
     `xp` is the module of the array `pixels`, NumPy or CuPy. The filter runs along the rows first,
     then along the columns, and rounds to 8 bits each time. It does not run along an axis whose size
-    does not change. (If a picture is more than twice as high as wide, Pillow 13 filters along the
-    columns first. Then the results differ by a few units of 0..255.)
+    does not change. Since release 13, Pillow runs along the columns first if they lose more than
+    twice as many pixels as the rows lose; so does this function with such a release.
     """
-    for axis, size in ((1, width), (0, height)):
+    lost_rows, lost_columns = pixels.shape[0] - height, pixels.shape[1] - width
+    columns_first = _IS_PILLOW_13 and lost_rows > 2 * max(0, lost_columns)
+    for axis, size in ((0, height), (1, width)) if columns_first else ((1, width), (0, height)):
         if pixels.shape[axis] != size:
             pixels = _along(xp, pixels, axis, size)
     return pixels
