@@ -183,8 +183,9 @@ def test_vote_equals_the_oracle(backend, case, patch):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 16), (7, 37)])
-def test_channels_last_moves_the_channels_to_the_end(backend, rng, size):
-    maps = rng.random((1, 6, *size), np.float32)
+@pytest.mark.parametrize("channels", [6, 16, 37])
+def test_channels_last_moves_the_channels_to_the_end(backend, rng, channels, size):
+    maps = rng.random((1, channels, *size), np.float32)
     found = on(backend, "channels_last", maps)
     assert found.flags.c_contiguous
     assert_same(found, np.moveaxis(maps[0], 0, -1))

@@ -82,3 +82,11 @@ def test_a_band_of_columns_is_solved_in_its_place_and_nothing_around_it_changes(
     np.testing.assert_array_equal(around, expected)
     assert (np.delete(excess[1:-1], np.s_[FIRST:END], axis=1) == UNTOUCHED).all()
     assert (excess[[0, -1]] == UNTOUCHED).all()
+
+
+def test_a_blend_in_many_bands_is_the_same_as_in_one(rng, monkeypatch) -> None:
+    content, f, g = (rng.standard_normal((11, 9, channels)).astype(np.float32) for channels in (5, 4, 4))
+    content[7] *= 5  # the largest norm, by which all bands scale their weights, is in one band
+    whole = CpuBackend(2).blend(content, f, g, 0.8, 300.0, 0.05)
+    monkeypatch.setattr("analogy.backends.cpu._BLENDED", 2 * 9 * 4)
+    assert np.array_equal(CpuBackend(2).blend(content, f, g, 0.8, 300.0, 0.05), whole)
