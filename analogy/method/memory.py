@@ -81,7 +81,7 @@ def estimate(
     spare: tuple[int, int] = (0, 0),
     besides: int = 0,
 ) -> float:
-    """Return the estimated memory that a transfer takes, in bytes.
+    """Return the estimated memory that a transfer on the CPU takes, in bytes.
 
     Parameters
     ----------
@@ -99,9 +99,8 @@ def estimate(
     besides
         Memory in bytes per pixel of labels and of pictures of levels (`besides`).
     """
-    matching = _matching(widths, working) + _SHEET_CHANNEL * widths[0] * spare[0]
-    painting = _painting(full, photo, besides) + _SHEET_PIXEL * spare[1]
-    return _FIXED + max(matching, painting, _READING * max(h * w for h, w in full))
+    computing = _computing(widths, working, full, photo, spare, besides)
+    return _FIXED + max(computing, _READING * max(h * w for h, w in full))
 
 
 def check(
@@ -120,10 +119,14 @@ def check(
     refinement is on. `widths`, `working`, `full`, `spare` and `besides` are as in `estimate`.
     """
     label = f"{label}: with {full[0][0] * full[0][1] / 1e6:.4g} megapixels"
-    if backend.name != "cpu":  # the pictures are decoded on the host
+    sizes = widths, working, full, settings.photo, spare, besides
+    if backend.name == "cpu":
+        need = estimate(*sizes)
+    else:  # the pictures are decoded on the host
         pixels = [h * w for h, w in full]
         check_host(_READING * max(pixels) + _ON_HOST * sum(pixels), label, "make the pictures smaller")
-    need, free = estimate(widths, working, full, settings.photo, spare, besides), backend.free_memory()
+        need = _FIXED + _computing(*sizes)
+    free = backend.free_memory()
     if need > free:
         backend.reclaim()
         free = backend.free_memory()
@@ -152,6 +155,19 @@ def _too_little(label: str, need: float, free: float, cure: str) -> MemoryLimitE
         f"{label} this takes about {need / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; {cure}, or close "
         "other programs"
     )
+
+
+def _computing(
+    widths: Sequence[int],
+    working: Sequence[Size],
+    full: Sequence[Size],
+    photo: bool,
+    spare: tuple[int, int],
+    besides: int,
+) -> float:
+    """Return the memory that matching and painting need, in bytes, with the arguments of `estimate`."""
+    matching = _matching(widths, working) + _SHEET_CHANNEL * widths[0] * spare[0]
+    return max(matching, _painting(full, photo, besides) + _SHEET_PIXEL * spare[1])
 
 
 def _matching(widths: Sequence[int], working: Sequence[Size]) -> float:

@@ -53,6 +53,11 @@ def test_a_picture_that_the_host_cannot_decode_is_refused_though_a_gpu_has_room(
     gpu.name = "cuda"
     monkeypatch.setattr(memory, "free_memory", lambda: 4_000_000_000)
     memory.check(gpu, WIDTHS, [(590, 590)] * 2, [(3000, 4000)] * 2, Settings())
+    gpu.free = 1_300_000_000  # painting takes 1.23 GB; decoding A takes 1.37 GB, but not there
+    memory.check(gpu, WIDTHS, [(590, 590)] * 2, [(4000, 4000), (590, 590)], Settings())
+    gpu.free = 1_100_000_000
+    with pytest.raises(MemoryLimitError, match=r"this takes about 1\.2 GB of memory and 1\.1 GB are free"):
+        memory.check(gpu, WIDTHS, [(590, 590)] * 2, [(4000, 4000), (590, 590)], Settings())
     with pytest.raises(MemoryLimitError, match=r"A: with 168 megapixels .*and 4\.0 GB are free; make the pictures"):
         memory.check(gpu, WIDTHS, [(590, 590)] * 2, [(14_000, 12_000), (590, 590)], Settings(), "A")
 
