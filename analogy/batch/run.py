@@ -14,11 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..backends import MOST_THREADS
 from ..backends.host import available_cores, free_memory
 from ..engine_arguments import EngineArguments
 from ..errors import DeviceError, ImageError, OutputError, SettingsError, counted, reason
 from ..files.atomic import as_path
 from ..files.folders import folder_for, refuse_a_film, refuse_foreign
+from ..networks.models import installed
 from ..pictures.listing import SUFFIXES, is_pattern
 from ..pictures.reading import picture_size
 from ..pictures.writing import is_picture_path
@@ -267,7 +269,7 @@ def _jobs(
 
 def _pool(scheduler: str | None, workers: int | None, engine: EngineArguments) -> tuple[pools.Pool, EngineArguments]:
     """Return the pool of workers, and the arguments of their engines, in which `threads` is set."""
-    if os.path.isdir(engine.model):  # noqa: PTH112 (a `Path` raises for a name that is too long)
+    if engine.model not in installed() and os.path.isdir(engine.model):  # noqa: PTH112 (a `Path` raises for a name that is too long)
         engine = replace(engine, model=_absolute(engine.model))
     if scheduler not in (None, "local"):
         if workers is not None:
@@ -280,7 +282,7 @@ def _pool(scheduler: str | None, workers: int | None, engine: EngineArguments) -
         in_memory = int(_BUDGET * free_memory() / _WORKER_BYTES)
         workers = max(1, min(cores // (engine.threads or 1), in_memory))
     pool = pools.cluster("local", workers) if scheduler else pools.processes(workers)
-    return pool, replace(engine, threads=engine.threads or max(1, cores // workers))
+    return pool, replace(engine, threads=engine.threads or min(MOST_THREADS, max(1, cores // workers)))
 
 
 def _described(pool: pools.Pool, engine: EngineArguments, progress: Callable[[Progress], None]) -> dict[str, Any]:

@@ -165,7 +165,10 @@ def _computing(
     spare: tuple[int, int],
     besides: int,
 ) -> float:
-    """Return the memory that matching and painting need, in bytes, with the arguments of `estimate`."""
+    """Return the memory that matching and painting need, in bytes.
+
+    The arguments are as in `estimate`.
+    """
     matching = _matching(widths, working) + _SHEET_CHANNEL * widths[0] * spare[0]
     return max(matching, _painting(full, photo, besides) + _SHEET_PIXEL * spare[1])
 

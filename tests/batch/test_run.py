@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 import pytest
 
 from analogy import DeviceError
+from analogy.backends import MOST_THREADS
 from analogy.batch import pools, run
 from analogy.engine_arguments import EngineArguments
 from analogy.version import __version__
@@ -23,3 +25,19 @@ def test_workers_with_another_version_of_analogy_are_refused_before_the_work(mon
                 continue
             with pytest.raises(DeviceError, match=f"the workers have analogy 999, but this machine has {__version__}"):
                 run._described(pool, EngineArguments(), lambda progress: None)
+
+
+def test_the_name_of_an_installed_model_does_not_mean_a_folder_of_this_name(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("vgg16-compact", "mine"):
+        (tmp_path / name).mkdir()
+        pool, engine = run._pool(None, 1, EngineArguments(name))
+        pool.executor.shutdown()
+        assert engine.model == (name if name == "vgg16-compact" else str(tmp_path / name))
+
+
+def test_a_worker_gets_no_more_threads_than_an_engine_may_have(monkeypatch) -> None:
+    monkeypatch.setattr(run, "available_cores", lambda: 384)
+    pool, engine = run._pool(None, 1, EngineArguments())
+    pool.executor.shutdown()
+    assert engine.threads == MOST_THREADS

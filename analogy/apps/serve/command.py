@@ -9,7 +9,7 @@ from functools import partial
 
 import click
 
-from ...backends import Device
+from ...backends import MOST_THREADS, Device
 from ...backends.host import available_cores
 from ...engine_arguments import EngineArguments
 from ...errors import AnalogyError, shown
@@ -76,14 +76,16 @@ def serve(host: str, port: int, token: str, root_path: str, workers: int, queue:
         workers=workers,
         queue=queue,
         upload_bytes=upload_mb << 20,
-        input_pixels=max_input_pixels or Limits.input_pixels,
+        input_pixels=Limits.input_pixels if max_input_pixels is None else max_input_pixels,
         worker_bytes=int(worker_gb * (1 << 30)),
         job_seconds=job_seconds,
         keep_seconds=60 * keep_minutes,
         keep_bytes=keep_mb << 20,
     )
-    threads = threads or max(1, available_cores() // workers)
-    engine = EngineArguments(str(locate(model or DEFAULT)), device, threads, limits.input_pixels)
+    threads = threads or min(MOST_THREADS, max(1, available_cores() // workers))
+    # A worker would take a relative path such as "vgg19" for the name of a model.
+    folder = str(locate(model or DEFAULT).absolute())
+    engine = EngineArguments(folder, device, threads, limits.input_pixels)
     service = Service(limits, engine, _checked_token(token), grace, _checked_path(root_path))
     _log_with_times()
     asyncio.run(service.run(host, port))

@@ -342,6 +342,47 @@ def test_closing_the_page_cancels_the_running_job(visit, service) -> None:
     wait_for(lambda: service.http.get(f"{service.url}/health", timeout=30).json()["running"] == 0)
 
 
+def test_a_job_that_the_page_cannot_follow_is_cancelled(visit, service) -> None:
+    page = visit()
+    page.route("**/events", lambda route: route.fulfill(status=204))
+    give(page, png(512, 512), png(512, 512, 1))
+    page.locator("#fine").evaluate("details => details.nextElementSibling.open = true")
+    page.get_by_label("Inversion", exact=True).select_option(LONG["inversion"])
+    page.get_by_label("Steps of the inversion").fill(str(LONG["inversion_steps"]))
+    page.locator("#start").click()
+    sync_api.expect(page.get_by_role("alert")).not_to_be_empty()
+    wait_for(lambda: service.http.get(f"{service.url}/health", timeout=30).json()["running"] == 0)
+
+
+def test_moving_the_slider_keeps_the_picture_of_the_newest_level(visit) -> None:
+    page = visit()
+    shown = page.evaluate("""async () => {
+        const { setChoices, showForming } = await import("./static/compare.js");
+        const each = { name: "x", url: "static/presets/fast.webp", width: 2, height: 1 };
+        setChoices([{ ...each, key: "given" }, { ...each, key: "forming" }], "given", "forming");
+        showForming("static/presets/paper.webp");
+        document.getElementById("wipe-at").dispatchEvent(new Event("input"));
+        const shown = [document.getElementById("wipe-right").src];
+        const select = document.getElementById("compare-right");
+        select.value = "given";
+        select.dispatchEvent(new Event("change"));
+        showForming("static/presets/face.webp");
+        return [...shown, document.getElementById("wipe-right").src].map((url) => url.split("/").pop());
+    }""")
+    assert shown == ["paper.webp", "fast.webp"]
+
+
+def test_a_wrong_number_in_a_closed_part_of_the_form_is_shown(visit) -> None:
+    page = visit()
+    give(page, png(32, 32), png(32, 32, 1))
+    parts = page.locator("#fine + details")
+    parts.evaluate("details => details.open = true")
+    page.get_by_label("Largest working size").fill("1")
+    parts.evaluate("details => details.open = false")
+    page.locator("#start").click()
+    sync_api.expect(page.get_by_label("Largest working size")).to_be_visible()
+
+
 def test_errors_on_the_page_have_the_words_of_the_service(visit) -> None:
     page = visit()
     page.set_input_files("#file-a", {"name": "a.png", "mimeType": "image/png", "buffer": b"nothing"})

@@ -36,7 +36,10 @@ export function setChoices(pictures, left, right) {
   update();
 }
 
-/** Show the unfinished picture of a level on the right side. */
+/** Show the unfinished picture of a level in place of that of the level before. */
 export function showForming(url) {
-  images.right.src = url;
+  const forming = choices.get("forming");
+  if (!forming) return;
+  forming.url = url;
+  update();
 }

@@ -33,6 +33,8 @@ $("start").addEventListener("click", start);
 $("cancel").addEventListener("click", () => running && service.remove(running).catch((error) => fail(error.message)));
 $("example").addEventListener("click", useExample);
 $("settings").addEventListener("submit", (event) => { event.preventDefault(); start(); });
+// A field with an invalid number may be in a closed part of the form.
+$("settings").addEventListener("invalid", (event) => event.target.closest("details")?.setAttribute("open", ""), true);
 addEventListener("pagehide", () => running && service.abandon(running));
 $("fine").open = matchMedia("(min-width: 721px)").matches;
 for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.preventDefault());
@@ -141,6 +143,8 @@ async function start() {
       await finish(last, { a, examples, values, words: [settings.describe(values), ...guided].join(", ") });
     }
   } catch (error) {
+    // The service may still work on the job, which this page no longer follows.
+    if (running) service.abandon(running).catch(() => {});
     fail(error.message);
     restore();
   }
@@ -166,7 +170,8 @@ function progress(job, pictures) {
   progress.shown = job.levels[level];
   const onlyB = job.settings.direction === "ba", like = onlyB ? pictures.examples[0] : pictures.a, place = $(onlyB ? "place-b" : "place-a-prime");
   show(place, [{ ...like, url: job.levels[level] }]);
-  if (level === 5) {
+  if (progress.chosen !== job.id) {
+    progress.chosen = job.id;
     const forming = { key: "forming", name: onlyB ? "B, forming" : "A′, forming", ...like, url: job.levels[level] };
     compare.setChoices([{ ...like, key: "given", name: onlyB ? "B′" : "A" }, forming], "given", "forming");
     choose("compare");
@@ -277,5 +282,6 @@ function downloads(count) {
 /** Return the working size of a picture (`working_size` in Python). */
 function working({ width, height }, { max_pixels: most, ratio }) {
   const scale = Math.min(1, Math.sqrt(most / (width * height))) * ratio;
-  return { width: Math.max(16, Math.round(width * scale)), height: Math.max(16, Math.round(height * scale)) };
+  const rounded = (value) => (value % 1 === 0.5 ? 2 * Math.round(value / 2) : Math.round(value)); // halves to even, as in Python
+  return { width: Math.max(16, rounded(width * scale)), height: Math.max(16, rounded(height * scale)) };
 }

@@ -26,10 +26,6 @@ export class Settings {
     this.values = {};
   }
 
-  get preset() {
-    return document.querySelector('#presets input:checked').value;
-  }
-
   /** Return name -> value of all settings. */
   get values() {
     return Object.fromEntries([...this.controls].map(([name, control]) => [name, control.read()]));
