@@ -343,7 +343,7 @@ class Result(Generic[Way_co, Looks_co]):
             "mask_a": self.masks.get("mask_a"),
             "mask_b": self.masks.get("mask_b"),
             "pins": [] if self.pins is None else self.pins.tolist(),
-            "size_a": list(self.a.rgb.shape[:2]),
+            "size_a": list(self.a.size),
             "size_b_prime": _each(self.b_prime, lambda picture: list(picture.size)),
             "seconds": self.seconds,
         }

@@ -281,6 +281,15 @@ def test_consistency_of_a_picture_with_itself_is_below_one_position(engine: Engi
     assert (result.consistency() < 1).mean() > 0.95
 
 
+def test_progress_goes_on_after_the_picture_of_a_level(engine: Engine) -> None:
+    reports: list[analogy.Progress] = []
+    engine.transfer(noise(48, 64), noise(40, 40, 1), levels=True, progress=reports.append, search_iterations=1)
+    for level in (5, 4, 3, 2):
+        [shown] = [each for each in reports if each.stage == f"level {level}" and each.picture is not None]
+        ended = next(each for each in reports if each.stage == f"level {level - 1}")
+        assert shown.done < ended.done  # the inversion comes after the picture
+
+
 def test_levels_are_votes_of_b_prime_that_approach_a_prime(engine: Engine) -> None:
     a, b1 = noise(48, 64), noise(40, 40, 1)
     b1[..., 2] = 0

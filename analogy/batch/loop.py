@@ -325,7 +325,7 @@ class Loop:
         full = [size for size in sizes if size]
         working = [working_size(size, request.settings) for size in full]
         besides = memory.besides(request.mask_a is not None, request.levels)
-        return memory.estimate(self._described["widths"], working, full, request.settings.photo, besides=besides)
+        return memory.estimate(self._described["widths"], working, full, request.settings, besides=besides)
 
 
 def _size(path: str) -> Size | None:

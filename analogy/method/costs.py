@@ -84,11 +84,11 @@ def estimate(
         spreading = uniformity.PASSES * (settings.uniformity > 0 and level in uniformity.LEVELS)
         search = _PRODUCT * (settings.search_iterations + spreading) * products
         parts = {f"search {w.key}": search * _area(w.content.working) for w in sought if level > 1 or w in made}
+        if levels:
+            parts["picture"] = vote * _area(made[0].content.size)
         if level > 1:
             inversion = _inversion(widths, level, settings)
             parts |= {f"inversion {way.key}": inversion * _area(way.content.working) for way in sought}
-        if levels:
-            parts["picture"] = vote * _area(made[0].content.size)
         costs[f"level {level}"] = parts
     pictures: dict[str, float] = {}
     for way in made:

@@ -8,6 +8,7 @@ from ..backends import Backend, Size
 from ..backends.host import free_memory
 from ..errors import MemoryLimitError
 from ..settings import Settings
+from .inversion import MEMORY
 
 _FIXED = 250e6
 """Memory, in bytes, of the interpreter, its libraries and the model."""
@@ -16,6 +17,13 @@ _MATCHING = 45
 
 The pixels are those of all pictures at their working sizes. Measured, including the reconstruction
 of features: 38 for pictures of 2048 x 2048 pixels, 43 for 448 x 448; rounded up for safety.
+"""
+_PAIR = 8
+"""Memory, in bytes, of a pair of L-BFGS per value of the variable of the inversion."""
+_INVERTING = 35
+"""Memory, in bytes, that an inversion needs besides the pairs, per value of its variable.
+
+Measured for pictures of 448 x 448 and 900 x 900 pixels: 14 to 31; rounded up for safety.
 """
 _PAINTING = 60
 """Memory, in bytes, that painting needs per pixel of all pictures at full size.
@@ -77,7 +85,7 @@ def estimate(
     widths: Sequence[int],
     working: Sequence[Size],
     full: Sequence[Size],
-    photo: bool = False,
+    settings: Settings,
     spare: tuple[int, int] = (0, 0),
     besides: int = 0,
 ) -> float:
@@ -91,15 +99,15 @@ def estimate(
         Working sizes (rows, columns) of the pictures.
     full
         Full sizes of the pictures.
-    photo
-        True if photo refinement is on.
+    settings
+        The settings of the transfer.
     spare
         Numbers of empty positions on the sheet of several examples (`Sheet.spare`), at the working
         sizes and at the full sizes.
     besides
         Memory in bytes per pixel of labels and of pictures of levels (`besides`).
     """
-    computing = _computing(widths, working, full, photo, spare, besides)
+    computing = _computing(widths, working, full, settings, spare, besides)
     return _FIXED + max(computing, _READING * max(h * w for h, w in full))
 
 
@@ -115,11 +123,11 @@ def check(
 ) -> None:
     """Raise `MemoryLimitError` if a transfer takes more memory than is free on device or host.
 
-    `label` is the name of the first picture of `full` in the message. `settings` says whether photo
-    refinement is on. `widths`, `working`, `full`, `spare` and `besides` are as in `estimate`.
+    `label` is the name of the first picture of `full` in the message. The other arguments are as in
+    `estimate`.
     """
     label = f"{label}: with {full[0][0] * full[0][1] / 1e6:.4g} megapixels"
-    sizes = widths, working, full, settings.photo, spare, besides
+    sizes = widths, working, full, settings, spare, besides
     if backend.name == "cpu":
         need = estimate(*sizes)
     else:  # the pictures are decoded on the host
@@ -134,7 +142,7 @@ def check(
         cure = "make the pictures smaller"
         if sum(spare):
             cure = "make the pictures smaller, or give examples of similar shapes"
-        elif _matching(widths, working) > _painting(full, settings.photo, besides):
+        elif _matching(widths, working, settings) > _painting(full, settings, besides):
             cure = f"lower max_pixels (now {settings.max_pixels})"
         raise _too_little(label, need, free, cure)
 
@@ -161,7 +169,7 @@ def _computing(
     widths: Sequence[int],
     working: Sequence[Size],
     full: Sequence[Size],
-    photo: bool,
+    settings: Settings,
     spare: tuple[int, int],
     besides: int,
 ) -> float:
@@ -169,15 +177,20 @@ def _computing(
 
     The arguments are as in `estimate`.
     """
-    matching = _matching(widths, working) + _SHEET_CHANNEL * widths[0] * spare[0]
-    return max(matching, _painting(full, photo, besides) + _SHEET_PIXEL * spare[1])
+    matching = _matching(widths, working, settings) + _SHEET_CHANNEL * widths[0] * spare[0]
+    return max(matching, _painting(full, settings, besides) + _SHEET_PIXEL * spare[1])
 
 
-def _matching(widths: Sequence[int], working: Sequence[Size]) -> float:
-    return _MATCHING * widths[0] * sum(h * w for h, w in working)
+def _matching(widths: Sequence[int], working: Sequence[Size], settings: Settings) -> float:
+    pixels = [h * w for h, w in working]
+    inverting = 0
+    if settings.inversion == "deconvolution":  # its largest variable is relu1_1, at level 3
+        pairs = min(MEMORY, settings.inversion_steps - 1) + 1
+        inverting = (_PAIR * pairs + _INVERTING) * max(pixels)
+    return widths[0] * (_MATCHING * sum(pixels) + inverting)
 
 
-def _painting(full: Sequence[Size], photo: bool, besides: int) -> float:
+def _painting(full: Sequence[Size], settings: Settings, besides: int) -> float:
     pixels = [h * w for h, w in full]
     refining = _PICTURES * sum(pixels) + _PHOTO * max(pixels)
-    return max(_PAINTING * sum(pixels), refining if photo else 0) + besides * sum(pixels)
+    return max(_PAINTING * sum(pixels), refining if settings.photo else 0) + besides * sum(pixels)

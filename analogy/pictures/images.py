@@ -169,7 +169,8 @@ def fitted_size(size: tuple[int, int], most_pixels: int, ratio: float = 1.0) -> 
     """Return the rows and columns that a picture of `size` (rows, columns) has after shrinking.
 
     It is shrunk to `most_pixels` pixels if it has more, and then both sides are multiplied by
-    `ratio`. Each side of the result is at least `SMALLEST`.
+    `ratio`. Each side of the result is at least `SMALLEST`, so that a very narrow picture may keep
+    more pixels.
     """
     scale = min(1.0, (most_pixels / (size[0] * size[1])) ** 0.5) * ratio
     return max(SMALLEST, round(size[0] * scale)), max(SMALLEST, round(size[1] * scale))

@@ -378,7 +378,7 @@ def test_libraries_free_unused_memory_before_a_pair_is_refused(simulated, monkey
     monkeypatch.setattr(type(simulated), "run_network", run)
     sizes = [(448, 448)] * 2
     widths = (16, 32, 64, 128, 128)
-    need = round(memory.estimate(widths, sizes, sizes))
+    need = round(memory.estimate(widths, sizes, sizes, Settings()))
     monkeypatch.setattr(cp.cuda.runtime, "memGetInfo", lambda: (need if runs else need - 1, 2 * need))
     memory.check(simulated, widths, sizes, sizes, Settings())
     assert runs == ["cpu:0"]  # on a real GPU, ONNX Runtime calls the device "gpu:0"

@@ -94,7 +94,7 @@ def test_a_dead_worker_is_replaced_and_a_job_that_kills_two_workers_fails(tmp_pa
 def test_running_jobs_fit_into_the_memory_together(tmp_path: Path, monkeypatch) -> None:
     picture = tmp_path / "a.png"
     Image.fromarray(np.zeros((100, 100, 3), np.uint8)).save(picture)
-    one = memory.estimate((16, 32, 64, 128, 128), [(100, 100)] * 2, [(100, 100)] * 2)
+    one = memory.estimate((16, 32, 64, 128, 128), [(100, 100)] * 2, [(100, 100)] * 2, Settings())
     lock, now, most = threading.Lock(), 0, 0
 
     def measured(task: Task) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Limited(CpuBackend):
 
 def test_a_pair_is_accepted_exactly_when_its_estimate_is_free() -> None:
     sizes = [(448, 448)] * 2
-    need = round(memory.estimate(WIDTHS, sizes, sizes))
+    need = round(memory.estimate(WIDTHS, sizes, sizes, Settings()))
     assert need < 600_000_000  # the README promises 0.43 GB
     memory.check(Limited(need), WIDTHS, sizes, sizes, Settings())
     with pytest.raises(MemoryLimitError):
@@ -63,19 +63,31 @@ def test_a_picture_that_the_host_cannot_decode_is_refused_though_a_gpu_has_room(
 
 
 def test_the_estimate_grows_with_widths_working_sizes_and_full_sizes() -> None:
-    small = memory.estimate(WIDTHS, [(400, 400)] * 2, [(400, 400)] * 2)
-    assert memory.estimate((64, 128, 256, 512, 512), [(400, 400)] * 2, [(400, 400)] * 2) > small
-    assert memory.estimate(WIDTHS, [(800, 800)] * 2, [(800, 800)] * 2) > small
-    large = memory.estimate(WIDTHS, [(400, 400)] * 2, [(4000, 4000)] * 2)
+    settings = Settings()
+    small = memory.estimate(WIDTHS, [(400, 400)] * 2, [(400, 400)] * 2, settings)
+    assert memory.estimate((64, 128, 256, 512, 512), [(400, 400)] * 2, [(400, 400)] * 2, settings) > small
+    assert memory.estimate(WIDTHS, [(800, 800)] * 2, [(800, 800)] * 2, settings) > small
+    large = memory.estimate(WIDTHS, [(400, 400)] * 2, [(4000, 4000)] * 2, settings)
     assert large > small
-    assert memory.estimate(WIDTHS, [(400, 400)] * 2, [(4000, 4000)] * 2, photo=True) > large
+    assert memory.estimate(WIDTHS, [(400, 400)] * 2, [(4000, 4000)] * 2, Settings(photo=True)) > large
+
+
+def test_the_memory_of_l_bfgs_counts() -> None:
+    """Measured for A of 448 x 448 and B' of 64 x 64 pixels: 364 MB with a step, 694 MB with ten."""
+    sizes = [(448, 448), (64, 64)]
+    step, ten, three = (
+        memory.estimate(WIDTHS, sizes, sizes, Settings.of("paper").changed(changes))
+        for changes in ({"inversion": "step"}, {"inversion_steps": 10}, {"inversion_steps": 3})
+    )
+    assert ten > 694e6 > 364e6 > step - 100e6
+    assert step < three < ten
 
 
 def test_labels_and_pictures_of_levels_count() -> None:
     pixels = np.zeros((2000, 3000, 3), np.uint8)
     working = [working_size((2000, 3000), Settings())] * 2
     engine = Engine(backend=Limited(0))
-    engine.backend.free = round(memory.estimate(engine.network.card.widths, working, [(2000, 3000)] * 2))
+    engine.backend.free = round(memory.estimate(engine.network.card.widths, working, [(2000, 3000)] * 2, Settings()))
     with pytest.raises(MemoryLimitError, match="B': with 6 megapixels"):
         engine.transfer(pixels, pixels, mask_a=pixels, mask_b=pixels)
     with pytest.raises(MemoryLimitError, match="B': with 6 megapixels"):
