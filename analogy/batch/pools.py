@@ -22,6 +22,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ..errors import DeviceError, SettingsError, reason
@@ -183,8 +184,14 @@ class _Processes(Executor):
             multiprocessing.connection.wait(alive[:_MOST_AWAITED], 0.2)
         for child in self._children if now else ():
             child.kill()
-        for pool in self._pools:
-            pool.shutdown(wait=True, cancel_futures=True)
+        # A signal can interrupt this process while it holds the lock of a future. The thread of the
+        # future's pool then waits for ever, so that this process must not wait for the thread.
+        shut = [partial(pool.shutdown, wait=True, cancel_futures=True) for pool in self._pools]
+        closing = [threading.Thread(target=each, daemon=True) for each in shut]
+        for thread in closing:
+            thread.start()
+        for thread in closing:
+            thread.join(max(0.5, ends - time.monotonic()) if now else None)
 
     def _start(self) -> ProcessPoolExecutor:
         """Return a new pool of one process, which starts with its first task."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -41,3 +43,17 @@ def test_a_worker_gets_no_more_threads_than_an_engine_may_have(monkeypatch) -> N
     pool, engine = run._pool(None, 1, EngineArguments())
     pool.executor.shutdown()
     assert engine.threads == MOST_THREADS
+
+
+def test_a_signal_that_leaves_a_future_locked_does_not_keep_a_batch_from_ending(monkeypatch) -> None:
+    """Hold a lock that a thread of the pool needs, as an exception of a signal can leave it."""
+    monkeypatch.setattr(pools, "_CLOSING_SECONDS", 1)
+    pool = pools.processes(2)
+    locked, other = (pool.executor.submit(time.sleep, 60) for _ in range(2))
+    ending = threading.Thread(target=pool.close, args=(True,), daemon=True)
+    with locked._condition:
+        ending.start()
+        ending.join(20)
+        assert not ending.is_alive()
+    with pytest.raises(BrokenProcessPool):
+        other.result(20)
