@@ -25,7 +25,7 @@ These modules may import `files`, `progress` and `errors`. Importing this packag
 Numba, nor CuPy, nor ONNX Runtime.
 """
 
-from .choice import CHOICES, DEVICES, MOST_THREADS, Device, check_device, get_backend
+from .choice import CHOICES, DEVICES, MOST_THREADS, Device, check_device, get_backend, threads_of_each
 from .contract import HALF, MOST_PATCH, ONE, Array, Backend, Pass, Passes, Size, Steps
 from .multigrid import coarse_sides
 
@@ -46,4 +46,5 @@ __all__ = [
     "check_device",
     "coarse_sides",
     "get_backend",
+    "threads_of_each",
 ]

@@ -31,6 +31,11 @@ MOST_THREADS = 256
 _log = logging.getLogger("analogy")
 
 
+def threads_of_each(workers: int, cores: int) -> int:
+    """Return the number of CPU threads for each of several workers that share the cores."""
+    return min(MOST_THREADS, max(1, cores // workers))
+
+
 def check_device(device: Any, threads: Any) -> tuple[Device, int | None]:
     """Return `device`, and `threads` as an int or None; raise `DeviceError` if one is not valid."""
     if not isinstance(device, str) or device not in DEVICES:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..backends import MOST_THREADS
+from ..backends import threads_of_each
 from ..backends.host import available_cores, free_memory
 from ..engine_arguments import EngineArguments
 from ..errors import DeviceError, ImageError, OutputError, SettingsError, counted, reason
@@ -282,7 +282,7 @@ def _pool(scheduler: str | None, workers: int | None, engine: EngineArguments) -
         in_memory = int(_BUDGET * free_memory() / _WORKER_BYTES)
         workers = max(1, min(cores // (engine.threads or 1), in_memory))
     pool = pools.cluster("local", workers) if scheduler else pools.processes(workers)
-    return pool, replace(engine, threads=engine.threads or min(MOST_THREADS, max(1, cores // workers)))
+    return pool, replace(engine, threads=engine.threads or threads_of_each(workers, cores))
 
 
 def _described(pool: pools.Pool, engine: EngineArguments, progress: Callable[[Progress], None]) -> dict[str, Any]:

@@ -127,13 +127,13 @@ def check(
     `estimate`.
     """
     label = f"{label}: with {full[0][0] * full[0][1] / 1e6:.4g} megapixels"
-    sizes = widths, working, full, settings, spare, besides
+    arguments = widths, working, full, settings, spare, besides
     if backend.name == "cpu":
-        need = estimate(*sizes)
+        need = estimate(*arguments)
     else:  # the pictures are decoded on the host
         pixels = [h * w for h, w in full]
         check_host(_READING * max(pixels) + _ON_HOST * sum(pixels), label, "make the pictures smaller")
-        need = _FIXED + _computing(*sizes)
+        need = _FIXED + _computing(*arguments)
     free = backend.free_memory()
     if need > free:
         backend.reclaim()

@@ -171,10 +171,10 @@ def _pages(file: IO[bytes], head: bytes) -> list[Any]:
 
     Pages after a damaged page are left out. If the first page is damaged, an error is raised.
     """
-    pages: list[Any] = []
-    places: list[int] = []
+    pages: dict[int, Any] = {}
+    """Place of a page in the file -> its tags."""
     place = ImageFileDirectory_v2(head).next
-    while place and place not in places and len(pages) < MOST_PAGES:
+    while place and place not in pages and len(pages) < MOST_PAGES:
         tags = ImageFileDirectory_v2(head)
         try:
             file.seek(place)
@@ -183,10 +183,9 @@ def _pages(file: IO[bytes], head: bytes) -> list[Any]:
             if not pages:
                 raise
             break
-        pages.append(tags)
-        places.append(place)
+        pages[place] = tags
         place = tags.next
-    return pages
+    return list(pages.values())
 
 
 class _Strip(TiffImageFile):

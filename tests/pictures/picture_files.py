@@ -53,17 +53,9 @@ def png(path, samples, depth, key=None, exif=b""):
 def tiff(path, data, order="<", **tags):
     """Write a TIFF file with these data and tags, by default in one strip, and return its path."""
     names = {"bits": 258, "photometric": 262, "bands": 277, "planar": 284, "extra": 338, "icc": 34675, "turn": 274}
-    names |= {
-        "width": 256,
-        "height": 257,
-        "kind": 254,
-        "inner": 330,
-        "compression": 259,
-        "predictor": 317,
-        "rows": 278,
-        "sample_format": 339,
-    }
+    names |= {"kind": 254, "inner": 330, "compression": 259, "predictor": 317, "rows": 278, "sample_format": 339}
     names |= {"tile_width": 322, "tile_height": 323, "tile_offsets": 324, "tile_counts": 325}
+    names |= {"width": 256, "height": 257}
     ifd = ImageFileDirectory_v2(prefix=b"II" if order == "<" else b"MM")
     base = {256: W, 257: H, 259: 1, 273: 0, 278: H, 279: len(data)}
     for tag, value in (base | {names[name]: value for name, value in tags.items()}).items():

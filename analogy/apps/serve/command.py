@@ -9,7 +9,7 @@ from functools import partial
 
 import click
 
-from ...backends import MOST_THREADS, Device
+from ...backends import Device, threads_of_each
 from ...backends.host import available_cores
 from ...engine_arguments import EngineArguments
 from ...errors import AnalogyError, shown
@@ -82,7 +82,7 @@ def serve(host: str, port: int, token: str, root_path: str, workers: int, queue:
         keep_seconds=60 * keep_minutes,
         keep_bytes=keep_mb << 20,
     )
-    threads = threads or min(MOST_THREADS, max(1, available_cores() // workers))
+    threads = threads or threads_of_each(workers, available_cores())
     # A worker would take a relative path such as "vgg19" for the name of a model.
     folder = str(locate(model or DEFAULT).absolute())
     engine = EngineArguments(folder, device, threads, limits.input_pixels)

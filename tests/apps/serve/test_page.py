@@ -315,12 +315,16 @@ def test_after_a_cancelled_job_no_result_of_other_pictures_is_shown(visit) -> No
 
 def start_long_job(page) -> None:
     """Start a job that takes minutes, and wait for the picture of its first level."""
+    begin_long_job(page)
+    page.locator("#place-a-prime img[src*='level_']").wait_for()
+
+
+def begin_long_job(page) -> None:
     give(page, png(512, 512), png(512, 512, 1))
     page.locator("#fine").evaluate("details => details.nextElementSibling.open = true")
     page.get_by_label("Inversion", exact=True).select_option(LONG["inversion"])
     page.get_by_label("Steps of the inversion").fill(str(LONG["inversion_steps"]))
     page.locator("#start").click()
-    page.locator("#place-a-prime img[src*='level_']").wait_for()
 
 
 def test_a_running_job_can_be_cancelled_and_the_next_one_runs(visit, service) -> None:
@@ -345,11 +349,7 @@ def test_closing_the_page_cancels_the_running_job(visit, service) -> None:
 def test_a_job_that_the_page_cannot_follow_is_cancelled(visit, service) -> None:
     page = visit()
     page.route("**/events", lambda route: route.fulfill(status=204))
-    give(page, png(512, 512), png(512, 512, 1))
-    page.locator("#fine").evaluate("details => details.nextElementSibling.open = true")
-    page.get_by_label("Inversion", exact=True).select_option(LONG["inversion"])
-    page.get_by_label("Steps of the inversion").fill(str(LONG["inversion_steps"]))
-    page.locator("#start").click()
+    begin_long_job(page)
     sync_api.expect(page.get_by_role("alert")).not_to_be_empty()
     wait_for(lambda: service.http.get(f"{service.url}/health", timeout=30).json()["running"] == 0)
 
